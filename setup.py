@@ -31,6 +31,8 @@ from setuptools.command.build_py import build_py
 
 PACKAGE = 'auv_image_codec'
 SOURCE = Path(__file__).resolve().parent
+PYTHON = f'python{sys.version_info.major}.{sys.version_info.minor}'
+PYTHON_DIRECTORY = Path('lib') / PYTHON / 'site-packages'
 
 
 def build_environment() -> dict:
@@ -44,8 +46,7 @@ def build_environment() -> dict:
     environment = dict(os.environ)
     prefixes = [*filter(None, environment.get('AMENT_PREFIX_PATH', '').split(os.pathsep)),
                 sys.prefix]
-    version = f'python{sys.version_info.major}.{sys.version_info.minor}'
-    modules = [Path(prefix) / directory / version / packages
+    modules = [Path(prefix) / directory / PYTHON / packages
                for prefix in prefixes if prefix != sys.prefix
                for directory, packages in (('lib', 'site-packages'),
                                            ('local/lib', 'dist-packages'))]
@@ -69,7 +70,7 @@ def run_cmake(build: Path, stage: Path) -> None:
     shutil.rmtree(stage, ignore_errors=True)
     subprocess.check_call([
         'cmake', '-S', str(SOURCE), '-B', str(build),
-        f'-DCMAKE_INSTALL_PREFIX={stage}', '-DPYTHON_INSTALL_DIR=python',
+        f'-DCMAKE_INSTALL_PREFIX={stage}', f'-DPYTHON_INSTALL_DIR={PYTHON_DIRECTORY}',
         f'-DPython3_EXECUTABLE={sys.executable}',
         '-DBUILD_TESTING=OFF', '-DCMAKE_BUILD_TYPE=Release'], env=environment)
     subprocess.check_call(['cmake', '--build', str(build), '--target', 'install'],
@@ -100,7 +101,7 @@ class BuildWithMessages(build_py):
         work = SOURCE / 'build' / f'pip-{environment_hash}'
         stage = work / 'stage'
         run_cmake(work / 'cmake', stage)
-        self.add_package_files(stage / 'python' / PACKAGE)
+        self.add_package_files(stage / PYTHON_DIRECTORY / PACKAGE)
         self.add_data_files(stage)
 
     def add_package_files(self, generated: Path) -> None:
@@ -116,12 +117,13 @@ class BuildWithMessages(build_py):
         data_files = {}
         for directory in ('include', 'lib', 'share'):
             for path in sorted((stage / directory).rglob('*')):
-                if path.is_file():
-                    target = str(path.parent.relative_to(stage))
-                    data_files.setdefault(target, []).append(str(path.relative_to(SOURCE)))
+                target = path.parent.relative_to(stage)
+                if path.is_file() and PYTHON_DIRECTORY not in (target, *target.parents):
+                    data_files.setdefault(str(target), []).append(str(path.relative_to(SOURCE)))
         self.distribution.data_files = sorted(data_files.items())
 
 
+(SOURCE / 'build').mkdir(exist_ok=True)             # setup.cfg puts the egg-info here
 setup(
     distclass=BinaryDistribution,
     cmdclass={'build_py': BuildWithMessages},
