@@ -1,0 +1,92 @@
+# Copyright 2026 auv_image_codec maintainers
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+The codecs by name, and the way from an image to a packet and back.
+
+No part of this package needs ROS.
+"""
+from pathlib import Path
+
+import numpy as np
+
+from auv_image_codec.codecs.autoencoder import AutoencoderCodec
+from auv_image_codec.codecs.base import Codec
+from auv_image_codec.codecs.packet import (
+    build_packet, DEFAULT_MAX_BYTES, PacketHeader, parse_packet,
+)
+from auv_image_codec.errors import UnknownCodecError, WeightsError
+from auv_image_codec.resources import weights_directory
+
+DEFAULT_CODEC = 'autoencoder'
+SIDES = ('encoder', 'decoder', 'both')
+_CODECS = {codec.name: codec for codec in (AutoencoderCodec,)}
+
+
+def codec_names() -> list[str]:
+    """Return the names of all codecs."""
+    return list(_CODECS)
+
+
+def create_codec(name: str = DEFAULT_CODEC, weights: Path | None = None, device: str = 'cpu',
+                 side: str = 'both') -> Codec:
+    """
+    Load a codec.
+
+    :param name: of the codec, one of codec_names().
+    :param weights: directory of its weights; None for the shipped ones.
+    :param device: a torch device, for example 'cpu' or 'cuda:0'.
+    :param side: 'encoder', 'decoder' or 'both': the half that is needed.
+    :raises UnknownCodecError: if there is no such codec.
+    :raises WeightsError: if its weights are missing, malformed or of another codec, or the device
+        cannot hold them.
+    """
+    if name not in _CODECS:
+        raise UnknownCodecError(f'codec {name!r} is not known; known: {", ".join(_CODECS)}')
+    if side not in SIDES:
+        raise ValueError(f'side is {side!r}, must be one of {", ".join(SIDES)}')
+    directory = Path(weights) if weights else weights_directory(name)
+    try:
+        return _CODECS[name](directory, device, side)
+    except RuntimeError as error:           # how torch says that a device is not there
+        raise WeightsError(f'codec {name!r} cannot run on device {device!r}: {error}') from error
+
+
+def encode_packet(codec: Codec, image: np.ndarray, *, camera: int = 0, sequence: int = 0,
+                  stamp_ns: int = 0, max_bytes: int = DEFAULT_MAX_BYTES) -> bytes:
+    """
+    Return the packet, at most max_bytes long, of an image uint8 [height, width, 3].
+
+    :param camera: index of the camera on the vehicle, 0..7.
+    :param sequence: counts the camera's images.
+    :param stamp_ns: capture time in nanoseconds since 1970.
+    :raises InvalidImageError: if the image cannot be encoded.
+    :raises BudgetError: if max_bytes is too small for any image.
+    """
+    payload = codec.payload_from_latent(codec.encode(image, max_bytes))
+    height, width = image.shape[:2]
+    return build_packet(PacketHeader(codec.name, codec.model_id, camera, sequence, stamp_ns,
+                                     width, height), payload)
+
+
+def decode_packet(codec: Codec, packet: bytes,
+                  size: tuple[int, int] | None = None) -> tuple[PacketHeader, np.ndarray]:
+    """
+    Check a packet; return its header and its image, uint8 [height, width, 3].
+
+    :param size: width and height of the image; None for the source's, as the packet names it.
+    :raises PacketError: if any of its checks fails.
+    """
+    header, payload = parse_packet(packet, [codec.model_id])
+    latent = codec.latent_from_payload(payload)
+    return header, codec.decode(latent, size or (header.width, header.height))

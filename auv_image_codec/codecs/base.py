@@ -1,0 +1,104 @@
+# Copyright 2026 auv_image_codec maintainers
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What every codec offers: image to latent to payload, and back."""
+from abc import ABC, abstractmethod
+
+import cv2
+import numpy as np
+
+from auv_image_codec.codecs.packet import DEFAULT_MAX_BYTES
+from auv_image_codec.errors import InvalidImageError
+
+
+class Codec(ABC):
+    """
+    An image codec.
+
+    A latent is a uint8 vector, as LatentCode carries it; a payload is the latent's bytes in a
+    packet, entropy-coded where that is shorter. Codecs know images, latents and payloads, and
+    nothing of files, messages or training.
+    """
+
+    name: str                       # in the registry
+    model_id: int                   # of the weights, uint32; 0 for a codec without
+    latent_dim: int                 # the largest number of values in a latent
+    input_size: tuple[int, int]     # width, height that images are resampled to
+
+    @abstractmethod
+    def encode(self, image: np.ndarray, max_bytes: int = DEFAULT_MAX_BYTES) -> np.ndarray:
+        """
+        Encode an image.
+
+        :param image: uint8 [height, width, 3], RGB, any size.
+        :param max_bytes: limit for the packet made of the latent, header and checks included.
+        :returns: the latent, uint8 [n].
+        :raises InvalidImageError: if the image is not such an array.
+        :raises BudgetError: if no image fits max_bytes.
+        """
+
+    @abstractmethod
+    def decode(self, latent: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """
+        Decode a latent.
+
+        :param latent: uint8 [n].
+        :param size: width and height in pixels to resample to.
+        :returns: uint8 [height, width, 3], RGB.
+        :raises LatentError: if the latent is not one of this codec.
+        """
+
+    @abstractmethod
+    def payload_from_latent(self, latent: np.ndarray) -> bytes:
+        """
+        Return the payload of a latent, losslessly.
+
+        :raises LatentError: if the latent is not one of this codec.
+        """
+
+    @abstractmethod
+    def latent_from_payload(self, payload: bytes) -> np.ndarray:
+        """
+        Return the latent of a payload.
+
+        :raises PacketCorruptError: if the payload is not one that payload_from_latent makes.
+        """
+
+
+def check_image(image: np.ndarray) -> None:
+    """
+    Check that an image is uint8 [height, width, 3] with at least one pixel.
+
+    :raises InvalidImageError: if it is not.
+    """
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        kind = getattr(image, 'dtype', type(image).__name__)
+        raise InvalidImageError(f'image is {kind}, must be a uint8 array', 'image_dtype')
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise InvalidImageError(
+            f'image has shape {image.shape}, must be (height, width, 3)', 'image_shape')
+    if image.size == 0:
+        raise InvalidImageError(f'image is empty: shape {image.shape}', 'empty_image')
+
+
+def resample(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """
+    Resample an image [height, width, 3] to size (width, height).
+
+    By area where it shrinks, so that no detail aliases; bicubic where it grows.
+    """
+    height, width = image.shape[:2]
+    if (width, height) == tuple(size):
+        return image
+    shrinks = size[0] <= width and size[1] <= height
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)

@@ -1,0 +1,169 @@
+# Copyright 2026 auv_image_codec maintainers
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+Weights files: safetensors with the codec, the network's shape and the model id in their metadata.
+
+A codec's weights are a directory of two files, so that a vehicle carries only its half:
+``encoder.safetensors`` and ``decoder.safetensors``. The model id is the first four bytes of the
+SHA-256 of the decoder file, as a big-endian number; the encoder file names the decoder that it
+was trained with, so both ends know the same id and a mismatch is noticed.
+"""
+from dataclasses import dataclass
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from auv_image_codec.errors import WeightsError
+
+FORMAT = 'auv_image_codec weights 1'
+PARTS = ('encoder', 'decoder')
+NETWORK_PREFIX = 'network.'         # of the keys of a network's own tensors
+SCALE_SUFFIX = '.row_scale'         # of the key that holds an int8 matrix's scales
+LARGE_MATRIX = 1_000_000            # elements
+
+
+@dataclass(frozen=True)
+class Weights:
+    """
+    One weights file, read.
+
+    ``network`` holds the keyword arguments of the network's class, ``tensors`` its state (float32)
+    and the quantizer's and entropy model's tables, as stored.
+    """
+
+    codec: str
+    part: str
+    model_id: int
+    network: dict
+    tensors: dict[str, np.ndarray]
+
+
+def weights_path(directory: Path, part: str) -> Path:
+    """Return the path of a part ('encoder' or 'decoder') in a weights directory."""
+    return Path(directory) / f'{part}.safetensors'
+
+
+def model_id_of_bytes(decoder_file: bytes) -> int:
+    """Return the model id, a uint32, of a decoder file's content."""
+    return int.from_bytes(hashlib.sha256(decoder_file).digest()[:4], 'big')
+
+
+def read_weights(directory: Path, codec: str, part: str) -> Weights:
+    """
+    Read one half of a codec's weights.
+
+    :param directory: the directory that holds both files.
+    :param codec: the codec that the weights must be of.
+    :param part: 'encoder' or 'decoder'.
+    :raises WeightsError: if the file is missing, malformed, or of another codec or part.
+    """
+    path = weights_path(directory, part)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(
+            f'{path}: weights of codec {codec!r} cannot be read: {error.strerror}') from error
+    try:
+        tensors = _restore(load(content))
+        metadata = _metadata(content)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise WeightsError(f'{path}: not a safetensors file: {error}') from error
+    if metadata.get('format') != FORMAT:
+        raise WeightsError(
+            f'{path}: format is {metadata.get("format")!r}, must be {FORMAT!r}')
+    if (metadata.get('codec'), metadata.get('part')) != (codec, part):
+        raise WeightsError(
+            f'{path}: holds the {metadata.get("part")} of codec {metadata.get("codec")!r}, '
+            f'not the {part} of {codec!r}')
+    try:
+        network = json.loads(metadata['network'])
+        model_id = (int(metadata['model_id'], 16) if part == 'encoder'
+                    else model_id_of_bytes(content))
+    except (KeyError, ValueError) as error:
+        raise WeightsError(f'{path}: malformed metadata: {error!r}') from error
+    return Weights(codec, part, model_id, network, tensors)
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """Return the metadata of a safetensors file: its header is JSON behind its length."""
+    length = int.from_bytes(content[:8], 'little')
+    return json.loads(content[8:8 + length]).get('__metadata__', {})
+
+
+def compact(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """
+    Return a network's tensors in the types they are stored in.
+
+    Large matrices, which are most of the bytes, become int8 with one scale a row; other float
+    tensors of a network float16; tables stay as they are.
+    """
+    stored = {}
+    for key, tensor in tensors.items():
+        if not key.startswith(NETWORK_PREFIX):
+            stored[key] = np.ascontiguousarray(tensor)
+        elif tensor.ndim == 2 and tensor.size >= LARGE_MATRIX:
+            scale = np.abs(tensor).max(1, keepdims=True).clip(1e-12) / 127
+            stored[key] = np.rint(tensor / scale).astype(np.int8)
+            stored[key + SCALE_SUFFIX] = scale[:, 0].astype(np.float32)
+        else:
+            stored[key] = np.ascontiguousarray(tensor).astype(np.float16)
+    return stored
+
+
+def _restore(stored: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Undo compact, as far as rounding allows."""
+    tensors = {}
+    for key, tensor in stored.items():
+        if key.endswith(SCALE_SUFFIX):
+            continue
+        if key + SCALE_SUFFIX in stored:
+            tensor = tensor.astype(np.float32) * stored[key + SCALE_SUFFIX][:, None]
+        tensors[key] = tensor.astype(np.float32) if key.startswith(NETWORK_PREFIX) else tensor
+    return tensors
+
+
+def rounded(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return tensors as they will be read back: what a quantizer must be calibrated on."""
+    return _restore(compact(tensors))
+
+
+def write_weights(directory: Path, codec: str, network: dict[str, dict],
+                  tensors: dict[str, dict[str, np.ndarray]]) -> int:
+    """
+    Write both halves of a codec's weights, each replaced in one step.
+
+    :param network: for each part, the keyword arguments of its network's class.
+    :param tensors: for each part, its tensors.
+    :returns: the new model id.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    contents = {}
+    metadata = {'format': FORMAT, 'codec': codec}
+    for part in ('decoder', 'encoder'):
+        own = {**metadata, 'part': part, 'network': json.dumps(network[part])}
+        if part == 'encoder':
+            own['model_id'] = f'{model_id_of_bytes(contents["decoder"]):08x}'
+        contents[part] = save(compact(tensors[part]), own)
+    for part, content in contents.items():
+        path = weights_path(directory, part)
+        partial = path.with_suffix('.partial')
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    return model_id_of_bytes(contents['decoder'])

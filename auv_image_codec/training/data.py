@@ -1,0 +1,163 @@
+# Copyright 2026 auv_image_codec maintainers
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+Training images: WebDataset shards, decoded once into arrays on disk.
+
+A shard is a tar file of ``KEY.webp`` (or .jpg, .png) entries. Decoding and resampling cost far
+more than a training step of a small network, so every shard is decoded once, to the network's
+input size, into a memory-mapped uint8 array in the cache directory.
+"""
+import csv
+import hashlib
+import io
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+import torch
+from torch.utils.data import IterableDataset
+from tqdm import tqdm
+import webdataset
+
+from auv_image_codec.errors import TrainingDataError
+
+IMAGE_EXTENSIONS = ('webp', 'jpg', 'jpeg', 'png')
+
+
+class ImageArray:
+    """
+    Images of one shard at one size.
+
+    ``images`` is uint8 [N, size, size, 3] RGB, whole frames resampled with a Lanczos filter;
+    ``keys`` names them as the shard does.
+    """
+
+    def __init__(self, images: np.ndarray, keys: list[str]):
+        self.images = images
+        self.keys = keys
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.keys)
+
+
+def load_shard(shard: Path, size: int, cache_directory: Path) -> ImageArray:
+    """
+    Return the images of a shard as an array, decoding them on the first call only.
+
+    :raises TrainingDataError: if the shard is missing, is no tar file, or holds no image.
+    """
+    shard = Path(shard)
+    if not shard.is_file():
+        raise TrainingDataError(f'{shard}: no such shard')
+    status = shard.stat()
+    identity = f'{shard.resolve()} {status.st_size} {status.st_mtime_ns} {size}'
+    stem = f'{shard.stem}-{size}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}'
+    array_path = cache_directory / f'{stem}.npy'
+    keys_path = cache_directory / f'{stem}.json'
+    if not (array_path.is_file() and keys_path.is_file()):
+        cache_directory.mkdir(parents=True, exist_ok=True)
+        keys, images = _decode_shard(shard, size)
+        for path, write in ((array_path, lambda file: np.save(file, np.stack(images))),
+                            (keys_path, lambda file: file.write(json.dumps(keys).encode()))):
+            partial = path.with_suffix('.partial')
+            with open(partial, 'wb') as file:
+                write(file)
+            os.replace(partial, path)
+    return ImageArray(np.load(array_path, mmap_mode='r'), json.loads(keys_path.read_text()))
+
+
+def _decode_shard(shard: Path, size: int) -> tuple[list[str], list[np.ndarray]]:
+    keys, images = [], []
+    # an absolute path may hold characters that a URL may not: hand WebDataset the open file
+    samples = webdataset.WebDataset(str(shard), shardshuffle=False, empty_check=False,
+                                    handler=webdataset.reraise_exception)
+    try:
+        for sample in tqdm(samples, desc=f'decoding {shard.name}', unit='image', leave=False):
+            encoded = next((sample[e] for e in IMAGE_EXTENSIONS if e in sample), None)
+            if encoded is None:
+                continue
+            with Image.open(io.BytesIO(encoded)) as image:
+                resampled = image.convert('RGB').resize((size, size), Image.Resampling.LANCZOS)
+            keys.append(sample['__key__'])
+            images.append(np.asarray(resampled))
+    except Exception as error:      # tarfile, Pillow and WebDataset each have errors of their own
+        raise TrainingDataError(
+            f'{shard}: cannot be read after {len(keys)} images: {error}') from error
+    if not keys:
+        raise TrainingDataError(f'{shard}: holds no {", ".join(IMAGE_EXTENSIONS)} image')
+    return keys, images
+
+
+def read_manifest(path: Path) -> dict[str, str]:
+    """
+    Return the dataset that every key belongs to, from a CSV with columns key and dataset.
+
+    :raises TrainingDataError: if the file is missing or lacks these columns.
+    """
+    try:
+        with open(path, newline='') as file:
+            return {row['key']: row['dataset'] for row in csv.DictReader(file)}
+    except (OSError, KeyError) as error:
+        raise TrainingDataError(f'{path}: not a manifest of training images: {error}') from error
+
+
+class TrainingBatches(IterableDataset):
+    """
+    Endless shuffled, augmented batches, each a function of the seed and the step alone.
+
+    So a run that resumes at step n sees exactly what it would have seen without the stop.
+
+    :param arrays: uint8 image arrays [N, H, W, 3].
+    :param weights: sampling weight of every image, over all arrays in turn.
+    :param batch_size: images a batch.
+    :param seed: of shuffling and augmentation.
+    :param first_step: returns the step to go on from when iteration starts.
+    """
+
+    def __init__(self, arrays, weights, batch_size, seed, first_step):
+        self.arrays = arrays
+        self.starts = np.cumsum([0, *map(len, arrays)])
+        self.probabilities = np.asarray(weights, np.float64) / np.sum(weights)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.first_step = first_step
+
+    def batch(self, step: int) -> torch.Tensor:
+        """Return the uint8 batch [N, H, W, 3] of a step."""
+        generator = np.random.default_rng((self.seed, step))
+        indices = generator.choice(len(self.probabilities), self.batch_size, replace=False,
+                                   p=self.probabilities)
+        mirrored = generator.random(self.batch_size) < 0.5
+        images = [self._image(index)[:, ::-1] if mirror else self._image(index)
+                  for index, mirror in zip(indices, mirrored)]
+        return torch.from_numpy(np.stack(images))
+
+    def _image(self, index: int) -> np.ndarray:
+        array = int(np.searchsorted(self.starts, index, side='right')) - 1
+        return self.arrays[array][index - self.starts[array]]
+
+    def __iter__(self):
+        """Yield the batches from the step that the run has reached."""
+        step = self.first_step()
+        while True:
+            yield self.batch(step)
+            step += 1
+
+
+def as_network_input(images: torch.Tensor) -> torch.Tensor:
+    """Return uint8 images [N, H, W, 3] as float32 [N, 3, H, W] in 0..1."""
+    return images.permute(0, 3, 1, 2).to(torch.float32) / 255

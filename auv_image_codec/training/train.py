@@ -1,0 +1,173 @@
+# Copyright 2026 auv_image_codec maintainers
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A training run from its recipe to weights: start, resume, stop at any time, finish."""
+from datetime import timedelta
+import math
+import os
+from pathlib import Path
+import shutil
+import warnings
+
+import lightning
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from auv_image_codec.errors import RecipeError, TrainingDataError
+from auv_image_codec.networks.autoencoder import INPUT_SIZE
+from auv_image_codec.training.autoencoder_training import AutoencoderTraining
+from auv_image_codec.training.closed_form import start_from_principal_components
+from auv_image_codec.training.data import (
+    ImageArray, load_shard, read_manifest, TrainingBatches,
+)
+from auv_image_codec.training.export import export_autoencoder
+from auv_image_codec.training.recipe import load_recipe, Recipe
+
+CHECKPOINT_MINUTES = 4
+LAST_CHECKPOINT = 'last.ckpt'
+BEST_CHECKPOINT = 'best.ckpt'
+
+
+class _AtomicCheckpointIO(TorchCheckpointIO):
+    """Write a checkpoint beside its name first: a stop or a full disk leaves the old one."""
+
+    def save_checkpoint(self, checkpoint, path, storage_options=None):
+        partial = f'{path}.partial'
+        try:
+            super().save_checkpoint(checkpoint, partial, storage_options)
+            os.replace(partial, path)
+        except OSError as error:
+            Path(partial).unlink(missing_ok=True)
+            raise TrainingDataError(
+                f'{path}: the checkpoint cannot be written: {error}; the one before it is '
+                'untouched, and the same command goes on from there') from error
+
+
+def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights: Path,
+          max_minutes: float = math.inf, device: str = 'auto') -> dict:
+    """
+    Train a recipe, or go on where its run directory stopped, and write weights.
+
+    :param recipe_path: a YAML file of config/train/.
+    :param data_directory: what the recipe's relative paths are relative to.
+    :param run_directory: checkpoints, logs and decoded shards of this run.
+    :param weights: the directory to write encoder.safetensors, decoder.safetensors and
+        model_card.md to.
+    :param max_minutes: stop then, with weights of the best checkpoint so far; the same command
+        goes on from there.
+    :param device: 'auto', 'cpu' or 'cuda'.
+    :returns: the results that the model card states.
+    :raises RecipeError: if the recipe is wrong, or not the one the run directory began with.
+    :raises TrainingDataError: if images cannot be read or checkpoints cannot be written.
+    """
+    recipe = load_recipe(recipe_path)
+    run_directory = Path(run_directory)
+    run_directory.mkdir(parents=True, exist_ok=True)
+    _keep_recipe(recipe_path, recipe, run_directory)
+
+    training, keys = _load_training_images(recipe, data_directory, run_directory)
+    validation = _load(recipe.data.validation, data_directory, run_directory)
+    steps_per_epoch = math.ceil(len(keys) / recipe.optimization.batch_size)
+    last = run_directory / LAST_CHECKPOINT
+    lightning.seed_everything(recipe.optimization.seed, verbose=False)
+    module = AutoencoderTraining(recipe, steps_per_epoch)
+    if recipe.optimization.principal_components_start and not last.is_file():
+        start_from_principal_components(module.network.encoder, module.network.decoder, training,
+                                        recipe.optimization.seed)
+        module.restart_average()
+    module.to(memory_format=torch.channels_last)
+
+    trainer = _trainer(recipe, run_directory, steps_per_epoch, max_minutes, device)
+    if recipe.optimization.epochs:
+        loaders = _loaders(recipe, training, keys, validation, data_directory, trainer)
+        with warnings.catch_warnings():
+            # every batch is made on the fly from memory: worker processes would only copy it
+            warnings.filterwarnings('ignore', '.*does not have many workers.*')
+            trainer.fit(module, *loaders, ckpt_path=last if last.is_file() else None)
+        best = run_directory / BEST_CHECKPOINT
+        if best.is_file():
+            state = torch.load(best, map_location='cpu', weights_only=True)
+            module.load_state_dict(state['state_dict'])
+    test = (_load(recipe.data.test, data_directory, run_directory) if recipe.data.test else None)
+    return export_autoencoder(recipe, recipe_path, module.averaged.cpu(), training, validation,
+                              test, trainer.global_step, str(trainer.strategy.root_device),
+                              weights)
+
+
+def _keep_recipe(recipe_path: Path, recipe: Recipe, run_directory: Path) -> None:
+    kept = run_directory / 'recipe.yaml'
+    if not kept.is_file():
+        shutil.copyfile(recipe_path, kept)
+    elif load_recipe(kept) != recipe:
+        raise RecipeError(
+            f'{recipe_path}: differs from {kept}, which this run began with; give another run '
+            'directory, or remove that one')
+
+
+def _load(name: str, data_directory: Path, run_directory: Path) -> ImageArray:
+    return load_shard(Path(data_directory) / name, INPUT_SIZE, run_directory.parent / 'decoded')
+
+
+def _load_training_images(recipe: Recipe, data_directory: Path,
+                          run_directory: Path) -> tuple[list[ImageArray], list[str]]:
+    arrays = [_load(name, data_directory, run_directory) for name in recipe.data.train]
+    return arrays, [key for array in arrays for key in array.keys]
+
+
+def _loaders(recipe: Recipe, training: list[ImageArray], keys: list[str],
+             validation: ImageArray, data_directory: Path,
+             trainer: lightning.Trainer) -> tuple[DataLoader, DataLoader]:
+    weights = np.ones(len(keys))
+    if recipe.data.sampling_weights:
+        dataset_of = read_manifest(Path(data_directory) / recipe.data.manifest)
+        unknown = set(recipe.data.sampling_weights) - set(dataset_of.values())
+        if unknown:
+            raise RecipeError(
+                f'data.sampling_weights: {", ".join(sorted(unknown))}: no such dataset in '
+                f'{recipe.data.manifest}')
+        weights = np.array([recipe.data.sampling_weights.get(dataset_of.get(key), 1.0)
+                            for key in keys])
+    batches = TrainingBatches([array.images for array in training], weights,
+                              recipe.optimization.batch_size, recipe.optimization.seed,
+                              lambda: trainer.global_step)
+    return (DataLoader(batches, batch_size=None),
+            DataLoader(validation.images, batch_size=36, collate_fn=_stack))
+
+
+def _stack(images: list[np.ndarray]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(images))
+
+
+def _trainer(recipe: Recipe, run_directory: Path, steps_per_epoch: int, max_minutes: float,
+             device: str) -> lightning.Trainer:
+    checkpoints = [
+        ModelCheckpoint(run_directory, filename=LAST_CHECKPOINT.removesuffix('.ckpt'),
+                        train_time_interval=timedelta(minutes=CHECKPOINT_MINUTES),
+                        save_on_train_epoch_end=True, enable_version_counter=False),
+        ModelCheckpoint(run_directory, filename=BEST_CHECKPOINT.removesuffix('.ckpt'),
+                        monitor='validation_mse', save_weights_only=True,
+                        save_on_train_epoch_end=False, enable_version_counter=False)]
+    return lightning.Trainer(
+        accelerator={'cuda': 'gpu'}.get(device, device), devices=1,
+        max_steps=recipe.optimization.epochs * steps_per_epoch, max_epochs=-1,
+        max_time=None if math.isinf(max_minutes) else timedelta(minutes=max_minutes),
+        val_check_interval=recipe.optimization.validation_interval_steps,
+        check_val_every_n_epoch=None, num_sanity_val_steps=-1,
+        gradient_clip_val=recipe.optimization.gradient_clip_norm or None,
+        callbacks=[*checkpoints, TQDMProgressBar(refresh_rate=10)],
+        plugins=[_AtomicCheckpointIO()], logger=CSVLogger(run_directory, 'log', version=''),
+        log_every_n_steps=20, enable_model_summary=False)
