@@ -1,0 +1,91 @@
+# Copyright 2026 auv_image_codec maintainers
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Launch replay.launch.py for real: the shipped bag crosses encoder and decoder."""
+import os
+import time
+import unittest
+
+import pytest
+
+pytest.importorskip('launch_ros', reason='launch_ros is not installed: nothing can be launched')
+pytest.importorskip('launch_testing', reason='launch_testing is not installed')
+
+from launch import LaunchDescription  # noqa: E402
+from launch.actions import IncludeLaunchDescription  # noqa: E402
+from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
+from launch.substitutions import PathJoinSubstitution  # noqa: E402
+
+from launch_ros.substitutions import FindPackageShare  # noqa: E402
+
+import launch_testing.actions  # noqa: E402
+import launch_testing.asserts  # noqa: E402
+
+import rclpy  # noqa: E402
+
+from sensor_msgs.msg import Image  # noqa: E402
+
+from auv_image_codec.msg import LatentCode  # noqa: E402
+
+NAMESPACE = 'launch_test'
+TIMEOUT_S = 60.0
+
+
+@pytest.mark.launch_test
+def generate_test_description():
+    """Replay the shipped bag in a ROS domain of this test's own."""
+    os.environ['ROS_DOMAIN_ID'] = str(os.getpid() % 100 + 1)
+    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    replay = IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(PathJoinSubstitution(
+            [FindPackageShare('auv_image_codec'), 'launch', 'replay.launch.py'])),
+        launch_arguments={'namespace': NAMESPACE, 'loop': 'true'}.items())
+    return LaunchDescription([replay, launch_testing.actions.ReadyToTest()])
+
+
+class TestWhileItRuns(unittest.TestCase):
+    """What the launched nodes publish."""
+
+    def test_images_cross_as_latents(self):
+        """Latents and reconstructions come, with the stamp of a camera image."""
+        rclpy.init()
+        node = rclpy.create_node('listener')
+        latents, images = [], []
+        node.create_subscription(LatentCode, f'{NAMESPACE}/latent', latents.append, 10)
+        node.create_subscription(Image, f'{NAMESPACE}/reconstructed/image', images.append, 10)
+        try:
+            deadline = time.monotonic() + TIMEOUT_S
+            while time.monotonic() < deadline and not (len(latents) > 2 and len(images) > 2):
+                rclpy.spin_once(node, timeout_sec=0.5)
+        finally:
+            node.destroy_node()
+            rclpy.shutdown()
+        self.assertGreater(len(latents), 2)
+        self.assertGreater(len(images), 2)
+        self.assertEqual(latents[0].codec, 'autoencoder')
+        self.assertLessEqual(len(latents[0].latent), 500)
+        sent = {(latent.header.stamp.sec, latent.header.stamp.nanosec): latent
+                for latent in latents}
+        stamps = [(image.header.stamp.sec, image.header.stamp.nanosec) for image in images]
+        image = images[next(index for index, stamp in enumerate(stamps) if stamp in sent)]
+        latent = sent[image.header.stamp.sec, image.header.stamp.nanosec]
+        self.assertEqual((image.width, image.height), (latent.image_width, latent.image_height))
+
+
+@launch_testing.post_shutdown_test()
+class TestAfterShutdown(unittest.TestCase):
+    """How the processes end."""
+
+    def test_processes_exit_cleanly(self, proc_info):
+        """Ctrl-C ends encoder, decoder and player without an error."""
+        launch_testing.asserts.assertExitCodes(proc_info)
