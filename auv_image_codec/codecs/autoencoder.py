@@ -80,7 +80,8 @@ class AutoencoderCodec(Codec):
                 f'max_bytes is {max_bytes}, at least {OVERHEAD_BYTES + COUNT_BYTES} are header '
                 'and checks')
         check_image(image)
-        pixels = torch.from_numpy(np.ascontiguousarray(resample(image, self.input_size)))
+        # a copy: torch wants arrays that are writable and without negative strides
+        pixels = torch.from_numpy(np.array(resample(image, self.input_size), order='C'))
         with torch.inference_mode():
             images = pixels.to(self._device).permute(2, 0, 1)[None].float() / 255
             latent = self._network('encoder')(images)[0].cpu().numpy()

@@ -31,7 +31,10 @@ from safetensors.numpy import load, save
 
 from auv_image_codec.errors import WeightsError
 
-FORMAT = 'auv_image_codec weights 1'
+# All metadata is one entry: safetensors writes several in random order, and the model id, a hash
+# of the file, must be the same for the same weights.
+METADATA_KEY = 'auv_image_codec'
+FORMAT_VERSION = 1
 PARTS = ('encoder', 'decoder')
 NETWORK_PREFIX = 'network.'         # of the keys of a network's own tensors
 SCALE_SUFFIX = '.row_scale'         # of the key that holds an int8 matrix's scales
@@ -84,26 +87,31 @@ def read_weights(directory: Path, codec: str, part: str) -> Weights:
         metadata = _metadata(content)
     except (SafetensorError, KeyError, ValueError) as error:
         raise WeightsError(f'{path}: not a safetensors file: {error}') from error
-    if metadata.get('format') != FORMAT:
+    if metadata.get('format_version') != FORMAT_VERSION:
         raise WeightsError(
-            f'{path}: format is {metadata.get("format")!r}, must be {FORMAT!r}')
+            f'{path}: weights format version is {metadata.get("format_version")!r}, must be '
+            f'{FORMAT_VERSION}')
     if (metadata.get('codec'), metadata.get('part')) != (codec, part):
         raise WeightsError(
             f'{path}: holds the {metadata.get("part")} of codec {metadata.get("codec")!r}, '
             f'not the {part} of {codec!r}')
     try:
-        network = json.loads(metadata['network'])
+        network = metadata['network']
         model_id = (int(metadata['model_id'], 16) if part == 'encoder'
                     else model_id_of_bytes(content))
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f'{path}: malformed metadata: {error!r}') from error
     return Weights(codec, part, model_id, network, tensors)
 
 
-def _metadata(content: bytes) -> dict[str, str]:
-    """Return the metadata of a safetensors file: its header is JSON behind its length."""
+def _metadata(content: bytes) -> dict:
+    """Return our metadata from a safetensors file, whose header is JSON behind its length."""
     length = int.from_bytes(content[:8], 'little')
-    return json.loads(content[8:8 + length]).get('__metadata__', {})
+    entries = json.loads(content[8:8 + length]).get('__metadata__', {})
+    metadata = json.loads(entries.get(METADATA_KEY, '{}'))
+    if not isinstance(metadata, dict):
+        raise ValueError(f'metadata is {metadata!r}, must be an object')
+    return metadata
 
 
 def compact(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -155,12 +163,12 @@ def write_weights(directory: Path, codec: str, network: dict[str, dict],
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     contents = {}
-    metadata = {'format': FORMAT, 'codec': codec}
     for part in ('decoder', 'encoder'):
-        own = {**metadata, 'part': part, 'network': json.dumps(network[part])}
+        metadata = {'format_version': FORMAT_VERSION, 'codec': codec, 'part': part,
+                    'network': network[part]}
         if part == 'encoder':
-            own['model_id'] = f'{model_id_of_bytes(contents["decoder"]):08x}'
-        contents[part] = save(compact(tensors[part]), own)
+            metadata['model_id'] = f'{model_id_of_bytes(contents["decoder"]):08x}'
+        contents[part] = save(compact(tensors[part]), {METADATA_KEY: json.dumps(metadata)})
     for part, content in contents.items():
         path = weights_path(directory, part)
         partial = path.with_suffix('.partial')

@@ -71,7 +71,7 @@ def start_from_principal_components(encoder: AutoencoderEncoder, decoder: Autoen
 
 def _cells(images: np.ndarray) -> torch.Tensor:
     """Return uint8 images [N, 224, 224, 3] as cells [N * 49, 3072], channel by channel."""
-    centred = as_network_input(torch.from_numpy(np.ascontiguousarray(images))) - 0.5
+    centred = as_network_input(torch.from_numpy(np.array(images))) - 0.5
     return functional.unfold(centred, CELL, stride=CELL).transpose(1, 2).flatten(0, 1)
 
 

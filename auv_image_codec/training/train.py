@@ -20,7 +20,7 @@ import shutil
 import warnings
 
 import lightning
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 import numpy as np
@@ -55,6 +55,20 @@ class _AtomicCheckpointIO(TorchCheckpointIO):
             raise TrainingDataError(
                 f'{path}: the checkpoint cannot be written: {error}; the one before it is '
                 'untouched, and the same command goes on from there') from error
+
+
+class _SaveOnStop(Callback):
+    """Save the last checkpoint also when the time is up, on Ctrl-C and on SIGTERM."""
+
+    def __init__(self, path: Path):
+        self._path = path
+
+    def on_train_end(self, trainer, pl_module):
+        trainer.save_checkpoint(self._path)
+
+    def on_exception(self, trainer, pl_module, exception):
+        if not isinstance(exception, TrainingDataError):
+            trainer.save_checkpoint(self._path)
 
 
 def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights: Path,
@@ -95,9 +109,13 @@ def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights:
     if recipe.optimization.epochs:
         loaders = _loaders(recipe, training, keys, validation, data_directory, trainer)
         with warnings.catch_warnings():
-            # every batch is made on the fly from memory: worker processes would only copy it
-            warnings.filterwarnings('ignore', '.*does not have many workers.*')
-            trainer.fit(module, *loaders, ckpt_path=last if last.is_file() else None)
+            # batches come from memory, and as functions of the step they resume by themselves
+            for expected in ('.*does not have many workers', '.*dataloader is not resumable',
+                             '.*smaller than the logging interval', '.*exists and is not empty',
+                             '.*LeafSpec'):
+                warnings.filterwarnings('ignore', expected)
+            trainer.fit(module, *loaders, ckpt_path=last if last.is_file() else None,
+                        weights_only=True)
         best = run_directory / BEST_CHECKPOINT
         if best.is_file():
             state = torch.load(best, map_location='cpu', weights_only=True)
@@ -154,20 +172,22 @@ def _stack(images: list[np.ndarray]) -> torch.Tensor:
 
 def _trainer(recipe: Recipe, run_directory: Path, steps_per_epoch: int, max_minutes: float,
              device: str) -> lightning.Trainer:
+    max_steps = recipe.optimization.epochs * steps_per_epoch
     checkpoints = [
-        ModelCheckpoint(run_directory, filename=LAST_CHECKPOINT.removesuffix('.ckpt'),
+        ModelCheckpoint(run_directory, filename=Path(LAST_CHECKPOINT).stem,
                         train_time_interval=timedelta(minutes=CHECKPOINT_MINUTES),
-                        save_on_train_epoch_end=True, enable_version_counter=False),
-        ModelCheckpoint(run_directory, filename=BEST_CHECKPOINT.removesuffix('.ckpt'),
+                        enable_version_counter=False),
+        _SaveOnStop(run_directory / LAST_CHECKPOINT),
+        ModelCheckpoint(run_directory, filename=Path(BEST_CHECKPOINT).stem,
                         monitor='validation_mse', save_weights_only=True,
                         save_on_train_epoch_end=False, enable_version_counter=False)]
     return lightning.Trainer(
         accelerator={'cuda': 'gpu'}.get(device, device), devices=1,
-        max_steps=recipe.optimization.epochs * steps_per_epoch, max_epochs=-1,
+        max_steps=max_steps, max_epochs=-1, limit_train_batches=max_steps or 1.0,
         max_time=None if math.isinf(max_minutes) else timedelta(minutes=max_minutes),
         val_check_interval=recipe.optimization.validation_interval_steps,
-        check_val_every_n_epoch=None, num_sanity_val_steps=-1,
+        check_val_every_n_epoch=None, num_sanity_val_steps=0,
         gradient_clip_val=recipe.optimization.gradient_clip_norm or None,
         callbacks=[*checkpoints, TQDMProgressBar(refresh_rate=10)],
-        plugins=[_AtomicCheckpointIO()], logger=CSVLogger(run_directory, 'log', version=''),
+        plugins=[_AtomicCheckpointIO()], logger=CSVLogger(run_directory, 'log'),
         log_every_n_steps=20, enable_model_summary=False)

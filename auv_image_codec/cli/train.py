@@ -1,0 +1,48 @@
+# Copyright 2026 auv_image_codec maintainers
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""`auv-image-codec train`: train a recipe, or go on where its run stopped."""
+import argparse
+import math
+from pathlib import Path
+
+
+def add_parser(subparsers) -> argparse.ArgumentParser:
+    """Add this command to the command line."""
+    parser = subparsers.add_parser(
+        'train', help='train a network from a recipe',
+        description='Train a recipe of config/train/. The same command goes on where a stopped '
+                    'run left off; weights are written whenever it ends.')
+    parser.add_argument('recipe', type=Path, metavar='RECIPE', help='YAML file')
+    parser.add_argument('--data', type=Path, default=Path('../shared/data'),
+                        help="directory that the recipe's paths start from (default: %(default)s)")
+    parser.add_argument('--run', type=Path,
+                        help='directory of checkpoints and logs (default: runs/RECIPE)')
+    parser.add_argument('--weights', type=Path,
+                        help='directory to write weights to (default: weights in the run)')
+    parser.add_argument('--max-minutes', type=float, default=math.inf,
+                        help='stop then, with usable weights')
+    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, print the model card, and return the exit status."""
+    from auv_image_codec.training.train import train
+
+    run_directory = args.run or Path('runs') / args.recipe.stem
+    weights = args.weights or run_directory / 'weights'
+    train(args.recipe, args.data, run_directory, weights, args.max_minutes,
+          args.device)
+    print((weights / 'model_card.md').read_text())
+    return 0

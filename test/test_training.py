@@ -1,0 +1,236 @@
+# Copyright 2026 auv_image_codec maintainers
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Train a tiny recipe on real frames: it learns, stops, goes on, and fails clearly."""
+import io
+from pathlib import Path
+import resource
+import tarfile
+
+from auv_image_codec.codecs import create_codec, decode_packet, encode_packet
+from auv_image_codec.errors import RecipeError, TrainingDataError
+from auv_image_codec.evaluation.bags import read_compressed_images
+from auv_image_codec.evaluation.metrics import mse
+from auv_image_codec.resources import share_directory
+from auv_image_codec.training.data import load_shard, TrainingBatches
+from auv_image_codec.training.recipe import load_recipe
+from auv_image_codec.training.train import train
+import numpy as np
+import pytest
+import torch
+import yaml
+
+RECIPE = {
+    'name': 'tiny',
+    'network': {'type': 'autoencoder', 'latent_dim': 4, 'encoder_cell_channels': 8},
+    'data': {'train': ['a.tar'], 'validation': 'b.tar'},
+    'optimization': {'epochs': 3, 'batch_size': 4, 'principal_components_start': False,
+                     'averaging_decay': 0.5, 'validation_interval_steps': 2},
+}
+
+
+def write_shard(path: Path, frames: list[bytes]) -> None:
+    with tarfile.open(path, 'w') as tar:
+        for number, frame in enumerate(frames):
+            entry = tarfile.TarInfo(f'{number:04d}.jpg')
+            entry.size = len(frame)
+            tar.addfile(entry, io.BytesIO(frame))
+
+
+@pytest.fixture(scope='module')
+def data_directory(tmp_path_factory) -> Path:
+    """Return a directory with 8 training frames and 4 others, all real."""
+    directory = tmp_path_factory.mktemp('data')
+    bag = share_directory() / 'demo' / 'robosub_gate'
+    frames = [record.data for record in read_compressed_images(bag)][::7]
+    write_shard(directory / 'a.tar', frames[:8])
+    write_shard(directory / 'b.tar', frames[8:12])
+    return directory
+
+
+def write_recipe(path: Path, **changes) -> Path:
+    recipe = {**RECIPE, **changes}
+    path.write_text(yaml.safe_dump(recipe))
+    return path
+
+
+def run(recipe: Path, data_directory: Path, directory: Path, **options) -> Path:
+    weights = directory / 'weights'
+    train(recipe, data_directory, directory / 'run', weights, device='cpu', **options)
+    return weights
+
+
+class StopAt:
+    """Stands for the operator's Ctrl-C: interrupts when a step's batch is asked for."""
+
+    def __init__(self, step: int):
+        self.step = step
+        self.batch = TrainingBatches.batch
+
+    def __call__(self, batches, step):
+        if step >= self.step:
+            raise KeyboardInterrupt
+        return self.batch(batches, step)
+
+
+@pytest.mark.slow
+def test_the_loss_falls_and_the_weights_work(tmp_path, data_directory):
+    recipe = write_recipe(tmp_path / 'tiny.yaml', optimization={
+        **RECIPE['optimization'], 'epochs': 1, 'principal_components_start': True})
+    start = run(write_recipe(tmp_path / 'start.yaml', optimization={
+        **RECIPE['optimization'], 'epochs': 0}), data_directory, tmp_path / 'untrained')
+    trained = run(recipe, data_directory, tmp_path / 'trained')
+
+    frame = np.array(load_shard(data_directory / 'a.tar', 224, tmp_path / 'decoded').images[0])
+    errors = {}
+    for name, weights in (('untrained', start), ('trained', trained)):
+        codec = create_codec('autoencoder', weights)
+        packet = encode_packet(codec, frame)
+        assert len(packet) <= 500
+        errors[name] = mse(decode_packet(codec, packet)[1], frame)
+    assert errors['trained'] < 0.5 * errors['untrained']
+    card = (trained / 'model_card.md').read_text()
+    assert 'tiny.yaml' in card and f'{create_codec("autoencoder", trained).model_id:08x}' in card
+
+
+@pytest.mark.slow
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path, data_directory, monkeypatch):
+    recipe = write_recipe(tmp_path / 'tiny.yaml')
+    whole = run(recipe, data_directory, tmp_path / 'whole')
+
+    with monkeypatch.context() as patch, pytest.raises((KeyboardInterrupt, SystemExit)):
+        interrupted = StopAt(3)
+        patch.setattr(TrainingBatches, 'batch', lambda self, step: interrupted(self, step))
+        run(recipe, data_directory, tmp_path / 'stopped')
+    assert torch.load(tmp_path / 'stopped' / 'run' / 'last.ckpt',
+                      weights_only=True)['global_step'] == 3
+    resumed = run(recipe, data_directory, tmp_path / 'stopped')
+    for part in ('encoder', 'decoder'):
+        assert ((resumed / f'{part}.safetensors').read_bytes()
+                == (whole / f'{part}.safetensors').read_bytes())
+
+
+@pytest.mark.slow
+def test_a_time_limit_ends_with_usable_weights(tmp_path, data_directory):
+    recipe = write_recipe(tmp_path / 'tiny.yaml', optimization={
+        **RECIPE['optimization'], 'epochs': 10_000})
+    weights = run(recipe, data_directory, tmp_path, max_minutes=0.02)
+    assert create_codec('autoencoder', weights).latent_dim == 4
+    assert (tmp_path / 'run' / 'last.ckpt').is_file()
+
+
+@pytest.mark.slow
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, data_directory):
+    run(write_recipe(tmp_path / 'tiny.yaml'), data_directory, tmp_path)
+    last = tmp_path / 'run' / 'last.ckpt'
+    before = last.read_bytes()
+    (tmp_path / 'run' / 'recipe.yaml').unlink()
+    longer = write_recipe(tmp_path / 'longer.yaml', optimization={
+        **RECIPE['optimization'], 'epochs': 4})
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises(TrainingDataError, match='the checkpoint cannot be written'):
+            run(longer, data_directory, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert last.read_bytes() == before
+    assert not list((tmp_path / 'run').glob('*.partial'))
+    run(longer, data_directory, tmp_path)
+    assert torch.load(last, weights_only=True)['global_step'] == 8
+
+
+def test_the_batch_of_a_step_depends_on_the_step_alone():
+    frames = np.arange(6 * 2 * 2 * 3, dtype=np.uint8).reshape(6, 2, 2, 3)
+    arrays = [frames[:4], frames[4:]]
+    batches = TrainingBatches(arrays, np.ones(6), 4, 7, lambda: 5)
+    started_at_five = iter(batches)
+    assert torch.equal(next(started_at_five), batches.batch(5))
+    assert torch.equal(next(started_at_five), batches.batch(6))
+    assert not torch.equal(batches.batch(5), batches.batch(6))
+
+
+def test_images_of_weight_zero_are_never_drawn():
+    frames = np.stack([np.full((2, 2, 3), value, np.uint8) for value in range(6)])
+    batches = TrainingBatches([frames], [1, 1, 0, 1, 1, 0], 2, 0, lambda: 0)
+    drawn = {int(value) for step in range(60) for value in batches.batch(step)[:, 0, 0, 0]}
+    assert drawn == {0, 1, 3, 4}
+
+
+@pytest.mark.parametrize(('changes', 'message'), [
+    ({'optimisation': {}}, "unknown entry 'optimisation'"),
+    ({'network': {'type': 'autoencoder', 'depth': 3}}, "unknown entry 'depth'"),
+    ({'network': {'type': 'transformer'}}, "network.type: is 'transformer'"),
+    ({'data': {'train': ['a.tar']}}, "entry 'validation' is missing"),
+    ({'data': {'train': 'a.tar', 'validation': 'b.tar'}}, 'must be a list of file names'),
+    ({'optimization': {'learning_rate': 'fast'}}, "must be of type float, not 'fast'"),
+    ({'optimization': {'learning_rate': -1}}, 'learning_rate: is -1.0, must be in 0..1'),
+    ({'optimization': {'epochs': 2.5}}, 'must be of type int, not 2.5'),
+    ({'optimization': []}, 'must be a mapping, not list'),
+])
+def test_a_wrong_recipe_names_the_entry(tmp_path, changes, message):
+    with pytest.raises(RecipeError) as raised:
+        load_recipe(write_recipe(tmp_path / 'wrong.yaml', **changes))
+    assert message in str(raised.value)
+    assert 'wrong.yaml' in str(raised.value)
+
+
+@pytest.mark.parametrize('content', [None, 'a: [', '- a list'])
+def test_a_missing_or_garbled_recipe_is_named(tmp_path, content):
+    path = tmp_path / 'garbled.yaml'
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(RecipeError, match='garbled.yaml'):
+        load_recipe(path)
+
+
+def test_the_shipped_recipes_are_valid():
+    recipes = sorted((share_directory() / 'config' / 'train').glob('*.yaml'))
+    assert [load_recipe(path).name for path in recipes] == [path.stem for path in recipes]
+
+
+def test_another_recipe_in_the_same_run_directory_is_refused(tmp_path, data_directory):
+    (tmp_path / 'run').mkdir()
+    write_recipe(tmp_path / 'run' / 'recipe.yaml')
+    other = write_recipe(tmp_path / 'other.yaml', name='other')
+    with pytest.raises(RecipeError, match='differs from'):
+        run(other, data_directory, tmp_path)
+
+
+@pytest.mark.parametrize('damage', ['missing', 'cut', 'not a tar', 'no images', 'no image data'])
+def test_a_bad_shard_is_named_and_leaves_nothing(tmp_path, data_directory, damage):
+    shard = tmp_path / 'bad.tar'
+    good = (data_directory / 'b.tar').read_bytes()
+    if damage == 'cut':
+        shard.write_bytes(good[:len(good) // 2])
+    elif damage == 'not a tar':
+        shard.write_bytes(b'no tar file' * 100)
+    elif damage == 'no images':
+        with tarfile.open(shard, 'w') as tar:
+            tar.addfile(tarfile.TarInfo('0000.txt'), io.BytesIO(b''))
+    elif damage == 'no image data':
+        write_shard(shard, [b'not a JPEG file'])
+    with pytest.raises(TrainingDataError, match='bad.tar'):
+        load_shard(shard, 224, tmp_path / 'decoded')
+    assert not list(tmp_path.glob('decoded/*.npy'))
+
+
+def test_a_shard_is_decoded_in_order_and_only_once(tmp_path, data_directory):
+    first = load_shard(data_directory / 'b.tar', 64, tmp_path)
+    assert first.keys == ['0000', '0001', '0002', '0003']
+    assert first.images.shape == (4, 64, 64, 3) and first.images.dtype == np.uint8
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    again = load_shard(data_directory / 'b.tar', 64, tmp_path)
+    assert np.array_equal(first.images, again.images)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == written
