@@ -179,4 +179,7 @@ def open_codec(name: str, weights: Path | None, device: str, side: str):
     except (RuntimeError, AssertionError) as error:
         reason = (str(error).splitlines() or ['unknown reason'])[0]
         raise UsageError(f'cannot compute on device {device}: {reason}') from error
+    # One image at a time is too little work to share: threads that wait for one another gain
+    # little, and lose much where other programs use the processors.
+    torch.set_num_threads(1)
     return create_codec(name, weights=weights, device=device, side=side)

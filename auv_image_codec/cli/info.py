@@ -112,18 +112,21 @@ def describe_weights(path: Path) -> dict:
 
     :raises WeightsError: if it is not a safetensors file of this package.
     """
-    from auv_image_codec.codecs.weights import FORMAT, model_id_of_bytes
+    from auv_image_codec.codecs.weights import FORMAT_VERSION, METADATA_KEY, model_id_of_bytes
     from safetensors import safe_open, SafetensorError
     content = path.read_bytes()
     try:
         with safe_open(path, framework='numpy') as file:
-            metadata = file.metadata() or {}
+            entries = file.metadata() or {}
             shapes = [file.get_slice(key).get_shape() for key in file.keys()]
-    except SafetensorError as error:
+        metadata = json.loads(entries.get(METADATA_KEY, 'null'))
+    except (SafetensorError, ValueError) as error:
         raise WeightsError(f'not a safetensors file: {error}') from error
-    if metadata.get('format') != FORMAT:
-        raise WeightsError(f'not weights of this package: format is {metadata.get("format")!r}, '
-                           f'must be {FORMAT!r}')
+    if not isinstance(metadata, dict):
+        raise WeightsError('a safetensors file, but not of this package')
+    if metadata.get('format_version') != FORMAT_VERSION:
+        raise WeightsError(f'weights format version is {metadata.get("format_version")!r}, this '
+                           f'release reads version {FORMAT_VERSION}')
     model_id = metadata.get('model_id')
     if metadata.get('part') == 'decoder':
         model_id = f'{model_id_of_bytes(content):08x}'
