@@ -13,10 +13,10 @@
 # limitations under the License.
 """Calibration of a camera: read from a file, and scaled to the size of a picture."""
 import math
+import os
 from pathlib import Path
+import sys
 from urllib.parse import unquote, urlsplit
-
-from ament_index_python.packages import get_package_share_directory, PackageNotFoundError
 
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
@@ -44,12 +44,17 @@ def calibration_path(url: str) -> Path:
     if parts.scheme == 'file' and parts.netloc in ('', 'localhost'):
         return Path(unquote(parts.path))
     if parts.scheme == 'package' and parts.netloc:
-        try:
-            share = get_package_share_directory(parts.netloc)
-        except (PackageNotFoundError, ValueError) as error:
-            raise CalibrationError(f'{url}: no package {parts.netloc!r} is installed') from error
-        return Path(share) / unquote(parts.path).lstrip('/')
+        return _package_share(parts.netloc, url) / unquote(parts.path).lstrip('/')
     raise CalibrationError(f'{url}: not a path, file:///PATH or package://PACKAGE/PATH')
+
+
+def _package_share(package: str, url: str) -> Path:
+    # As the ament index does, and without AMENT_PREFIX_PATH in the Python installation.
+    for prefix in (*os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep), sys.prefix):
+        share = Path(prefix) / 'share' / package
+        if prefix and share.is_dir():
+            return share
+    raise CalibrationError(f'{url}: no package {package!r} is installed')
 
 
 def _matrix(document: dict, key: str, counts: tuple) -> list:
@@ -88,7 +93,7 @@ def load_camera_info(url: str) -> CameraInfo:
         reason = f'{error} is missing' if isinstance(error, KeyError) else error
         raise CalibrationError(
             f'{path} is not a calibration of the camera_calibration package: {reason}') from error
-    if info.width == 0 or info.height == 0:
+    if not (0 < info.width < 2 ** 32 and 0 < info.height < 2 ** 32):
         raise CalibrationError(f'{path} is for {info.width}x{info.height} pixels')
     return info
 

@@ -60,9 +60,9 @@ class StreamStatistics:
         before, self._reported = self._reported, now
         rises = []
         if now[0] > before[0]:
-            rises.append(f'{now[0] - before[0]} errors')
+            rises.append(f'errors: {now[0] - before[0]}')
         if now[1] > before[1]:
-            rises.append(f'{now[1] - before[1]} frames dropped')
+            rises.append(f'frames dropped: {now[1] - before[1]}')
         return ', '.join(rises)
 
     def key_values(self) -> List[Tuple[str, str]]:

@@ -312,7 +312,7 @@ class CodecNode(LifecycleNode):
             level, text = DiagnosticStatus.OK, self.state
             rising = statistics.rising()
             if rising:
-                level, text = DiagnosticStatus.WARN, f'{self.state}: {rising}'
+                level, text = DiagnosticStatus.WARN, f'{self.state}; {rising}'
             if self._failure:
                 level, text = DiagnosticStatus.ERROR, f'{self.state}: {self._failure}'
             message.status.append(status(

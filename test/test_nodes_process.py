@@ -1,0 +1,119 @@
+# Copyright 2026 auv_image_codec maintainers
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Both nodes as their own processes: start, talk, stop."""
+import signal
+
+import pytest
+
+from ros_harness import (
+    frame, Graph, header, node_process, numbers, picture, ROOT, wait_for_line)
+
+import numpy as np  # noqa: I100
+
+from sensor_msgs.msg import Image
+
+from auv_image_codec.nodes.image_conversion import image_to_rgb, rgb_to_image
+
+NODES = ['encoder_node', 'decoder_node']
+FAST = ('-p', 'threads:=1')
+
+
+@pytest.fixture
+def ros():
+    """Yield a graph in this process."""
+    result = Graph()
+    yield result
+    result.close()
+
+
+@pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('name', NODES)
+def test_stops_cleanly_when_interrupted(ros, name, signal_number):
+    with node_process(name, ros.domain, *FAST) as process:
+        wait_for_line(process, 'configured: codec autoencoder')
+        assert ros.last_status(f'/{name}: camera')[1]['state'] == 'active'
+        process.send_signal(signal_number)
+        output, _ = process.communicate(timeout=30)
+        assert process.returncode == 0, output
+        assert 'Traceback' not in output and 'rror' not in output
+
+
+@pytest.mark.parametrize('name', NODES)
+def test_stops_cleanly_before_it_is_configured(ros, name):
+    with node_process(name, ros.domain, '-p', 'autostart:=false') as process:
+        assert ros.last_status(f'/{name}: camera')[1]['state'] == 'unconfigured'
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=30)
+        assert (process.returncode, output) == (0, '')
+
+
+@pytest.mark.parametrize('name', NODES)
+def test_missing_weights_are_one_clear_line_and_no_crash(ros, name):
+    with node_process(name, ros.domain, '-p', 'weights:=/nowhere/at/all') as process:
+        read = wait_for_line(process, 'not started')
+        assert '/nowhere/at/all' in read and 'Traceback' not in read
+        status, _ = ros.last_status(f'/{name}: camera')
+        assert status.level == b'\x02'
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+        assert process.returncode == 0
+
+
+@pytest.mark.parametrize('arguments, words', [
+    (['-p', 'max_bytes:=1'], 'max_bytes'),
+    (['-p', 'max_rate:=5'], 'max_rate'),
+    (['-p', 'cameras:=[a, a]'], 'cameras'),
+    (['-r', '__node:=not a name'], 'not a name'),
+    (['--params-file', '/nowhere.yaml'], 'nowhere.yaml'),
+])
+def test_bad_arguments_are_said_and_end_with_status_1(ros, arguments, words):
+    with node_process('encoder_node', ros.domain, *arguments) as process:
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert words in output and 'Traceback' not in output
+
+
+def test_images_cross_two_processes_with_their_stamps(ros):
+    parameters = str(ROOT / 'config' / 'vehicle.yaml')
+    with node_process('encoder_node', ros.domain, '--params-file', parameters, *FAST,
+                      '-p', 'image_reliability:=reliable', '-p', 'image_queue_depth:=100',
+                      '-r', 'image:=/sensors/front') as encoder, \
+            node_process('decoder_node', ros.domain, '--params-file',
+                         str(ROOT / 'config' / 'surface.yaml'), *FAST) as decoder:
+        source = ros.publisher(Image, '/sensors/front')
+        pictures = ros.collect(Image, 'reconstructed/image')
+        assert ros.last_status('/encoder_node: camera')
+        assert ros.last_status('/decoder_node: camera')
+        assert ros.connected(source)
+        # The decoder may not have found this process yet: until it has, it decodes nothing.
+        assert ros.spin_until(
+            lambda: source.publish(frame(0)) or ros.spin_for(0.1) or pictures)
+        ros.spin_for(0.5)
+        pictures.clear()
+        grey = np.full((48, 80, 3), (90, 120, 100), np.uint8)
+        source.publish(Image(header=header(98)))
+        source.publish(rgb_to_image(grey, header(1, 'front_optical')))
+        source.publish(rgb_to_image(picture(2), header(2, 'front_optical')))
+        assert ros.spin_until(lambda: len(pictures) == 2)
+        assert numbers(pictures) == [1, 2]
+        assert [(image.width, image.height) for image in pictures] == [(80, 48), (96, 64)]
+        assert {image.header.frame_id for image in pictures} == {'front_optical'}
+        assert {image.header.stamp.nanosec for image in pictures} == {123_456_789}
+        # Trained weights give a flat picture back nearly as it was.
+        assert np.abs(image_to_rgb(pictures[0]).astype(int) - grey).mean() < 12
+        for process in (encoder, decoder):
+            process.send_signal(signal.SIGINT)
+        for process in (encoder, decoder):
+            output, _ = process.communicate(timeout=30)
+            assert process.returncode == 0, output
