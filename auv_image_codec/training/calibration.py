@@ -33,7 +33,7 @@ from auv_image_codec.training.data import as_network_input, ImageArray
 
 JACOBIAN_IMAGES = 12
 JACOBIAN_CHUNK = 50                 # latent dimensions differentiated at a time
-RANGE_MARGIN = 1.2                  # of a dimension's symbols beyond what training images use
+RANGE_SHARES = np.linspace(1.2, 0.3, 19)    # of a dimension's range over the training images
 TABLE_SMOOTHING = 0.2               # standard deviations of a dimension
 TABLE_FLOOR = 0.01                  # share of the probability spread evenly over all symbols
 
@@ -102,15 +102,28 @@ def find_quantizer(latents: np.ndarray, step: float) -> tuple[np.ndarray, np.nda
     """
     Return scale (float32) and zero point (uint8), each [latent_dim], for 256 symbols.
 
-    A dimension's scale is the common step, or as much more as its range needs.
+    A dimension's scale is the common step where 256 symbols reach far enough. Where they do not,
+    coarser symbols and a clipped range are weighed against each other: of a few shares of the
+    dimension's range, the one with the least mean squared error is kept.
 
     :param latents: float latents [N, latent_dim] of the training images.
     :param step: the quantization step, in units of the latent.
     """
-    low, high = latents.min(0) * RANGE_MARGIN, latents.max(0) * RANGE_MARGIN
-    scale = np.maximum(step, (high - low) / (SYMBOLS - 1)).astype(np.float32)
-    middle = np.where(scale > step, -low / scale, SYMBOLS // 2)
-    return scale, np.clip(np.rint(middle), 0, SYMBOLS - 1).astype(np.uint8)
+    low, high = latents.min(0), latents.max(0)
+    least = np.full(latents.shape[1], np.inf)
+    scale, zero_point = np.empty_like(low), np.empty(latents.shape[1], np.uint8)
+    for share in RANGE_SHARES:
+        candidate = np.maximum(step, share * (high - low) / (SYMBOLS - 1)).astype(np.float32)
+        middle = (SYMBOLS - 1) / 2 - (high + low) / 2 / candidate
+        # the zero point is the mean, 0, exactly: dimensions that are not sent decode to it
+        candidate_zero = np.clip(np.rint(middle), 0, SYMBOLS - 1).astype(np.uint8)
+        symbols = quantize(latents, candidate, candidate_zero)
+        restored = (symbols.astype(np.float32) - candidate_zero) * candidate
+        errors = np.square(restored - latents).mean(0)
+        better = errors < least
+        least[better], scale[better] = errors[better], candidate[better]
+        zero_point[better] = candidate_zero[better]
+    return scale.astype(np.float32), zero_point
 
 
 def quantize(latents: np.ndarray, scale: np.ndarray, zero_point: np.ndarray) -> np.ndarray:
