@@ -12,6 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """Both nodes as their own processes: start, talk, stop."""
+import random
 import signal
 
 import pytest
@@ -21,8 +22,11 @@ from ros_harness import (
 
 import numpy as np  # noqa: I100
 
+from rclpy.serialization import serialize_message
+
 from sensor_msgs.msg import Image
 
+from auv_image_codec.msg import LatentCode
 from auv_image_codec.nodes.image_conversion import image_to_rgb, rgb_to_image
 
 NODES = ['encoder_node', 'decoder_node']
@@ -76,12 +80,35 @@ def test_missing_weights_are_one_clear_line_and_no_crash(ros, name):
     (['-p', 'cameras:=[a, a]'], 'cameras'),
     (['-r', '__node:=not a name'], 'not a name'),
     (['--params-file', '/nowhere.yaml'], 'nowhere.yaml'),
+    (['--nonsense'], '--nonsense'),
 ])
 def test_bad_arguments_are_said_and_end_with_status_1(ros, arguments, words):
     with node_process('encoder_node', ros.domain, *arguments) as process:
         output, _ = process.communicate(timeout=60)
         assert process.returncode == 1
         assert words in output and 'Traceback' not in output
+
+
+def test_survives_bytes_that_are_no_message(ros):
+    with node_process('decoder_node', ros.domain, *FAST, '-p',
+                      'qos_overrides./latent.subscription.depth:=100') as process:
+        codes = ros.publisher(LatentCode, 'latent')
+        assert ros.connected(codes)
+        generator = random.Random(5)
+        # Valid but for its strings: these must arrive, and be refused by name.
+        message = serialize_message(LatentCode(codec='abcdefgh'))
+        text = message.index(b'abcdefgh')
+        for _ in range(20):
+            codes.publish(bytes([0, 1, 0, 0]) + generator.randbytes(generator.randrange(100)))
+            codes.publish(message[:generator.randrange(len(message))])
+            codes.publish(message[:text] + generator.randbytes(8) + message[text + 8:])
+        ros.last_status('/decoder_node: camera')
+        assert ros.spin_until(lambda: int(
+            ros.last_status('/decoder_node: camera')[1].get('error_unknown_codec', 0)) >= 20)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=30)
+        assert process.returncode == 0, output
+        assert 'Traceback' not in output
 
 
 def test_images_cross_two_processes_with_their_stamps(ros):

@@ -42,6 +42,7 @@ except ImportError:  # Humble has no matched events.
     UnsupportedEventTypeError = RuntimeError
 
 RCLError = rclpy_implementation.RCLError
+UnknownROSArgsError = rclpy_implementation.UnknownROSArgsError
 DIAGNOSTICS_PERIOD = 1.0  # seconds
 POLL_PERIOD = 0.25  # seconds between looks for subscribers without matched events
 
@@ -326,6 +327,22 @@ class CodecNode(LifecycleNode):
                 self.get_logger().debug(f'no diagnostics: {error}')
 
 
+def spin(node: CodecNode) -> None:
+    """
+    Run a node until its context shuts down, whatever arrives.
+
+    Some middlewares raise when they take a message that they cannot read. It is lost; the node
+    goes on.
+    """
+    log = ThrottledLog(node.get_logger().warning)
+    while node.context.ok():
+        try:
+            rclpy.spin(node)
+        except RCLError as error:
+            if node.context.ok():
+                log('middleware', 'middleware', ' '.join(str(error).split()))
+
+
 def run_node(node_class: Type[CodecNode], args: Optional[List[str]] = None) -> int:
     """
     Run a node until it is interrupted.
@@ -337,17 +354,14 @@ def run_node(node_class: Type[CodecNode], args: Optional[List[str]] = None) -> i
     try:
         rclpy.init(args=args)
         node = node_class()
-        rclpy.spin(node)
+        spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except (ParameterException, NameValidationException) as error:
-        print(f'{node_class.NAME}: {" ".join(str(error).split())}', file=sys.stderr)
-        return 1
-    except RCLError as error:
-        # Arguments that ROS cannot read, or the context went away under a call.
-        if rclpy.ok() or node is None:
+    except (ParameterException, NameValidationException, RCLError, UnknownROSArgsError) as error:
+        if node is None:
             print(f'{node_class.NAME}: {" ".join(str(error).split())}', file=sys.stderr)
             return 1
+        raise
     finally:
         try:
             if node is not None:
