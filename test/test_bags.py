@@ -282,7 +282,7 @@ def test_bag_command(tmp_path, capsys):
     (folder / '2.bmp').write_bytes(image_file('BMP', 3))
     (folder / 'notes.txt').write_text('no image')
     status = main(['bag', str(folder), '-o', str(tmp_path / 'bag'), '--fps', '4', '--start',
-                   '2026-05-01T12:00:00.25Z', '--topic', '/a/compressed', '--note', 'source=tank'])
+                   '2026-05-01T12:00:00.250Z', '--topic', '/a/compressed', '--note', 'source=tank'])
     assert status == 1
     output, errors = capsys.readouterr()
     assert errors.splitlines() == [

@@ -22,9 +22,15 @@ from typing import NamedTuple
 
 from auv_image_codec.errors import InvalidImageError
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+# Numbers of EXIF tags; Pillow before 9.4 has no names for them.
+EXIF_FIELDS = 0x8769
+DATE_TIME_ORIGINAL = 0x9003
+OFFSET_TIME_ORIGINAL = 0x9011
+SUBSECOND_TIME_ORIGINAL = 0x9291
 
 
 class LoadedImage(NamedTuple):
@@ -75,19 +81,19 @@ def _rgb_from_opencv(data: bytes) -> np.ndarray | None:
 
 def _exif_capture_time_ns(exif: Image.Exif) -> int | None:
     """Return EXIF DateTimeOriginal; without a time zone in the file it is taken as UTC."""
-    fields = exif.get_ifd(ExifTags.IFD.Exif)
+    fields = exif.get_ifd(EXIF_FIELDS)
     try:
         time = datetime.strptime(
-            str(fields[ExifTags.Base.DateTimeOriginal]).strip('\0 '), '%Y:%m:%d %H:%M:%S')
+            str(fields[DATE_TIME_ORIGINAL]).strip('\0 '), '%Y:%m:%d %H:%M:%S')
     except (KeyError, ValueError):
         return None
     zone = timezone.utc
     offset = re.fullmatch(
-        r'([+-])(\d\d):(\d\d)', str(fields.get(ExifTags.Base.OffsetTimeOriginal, '')).strip('\0 '))
+        r'([+-])(\d\d):(\d\d)', str(fields.get(OFFSET_TIME_ORIGINAL, '')).strip('\0 '))
     if offset:
         delta = timedelta(hours=int(offset[2]), minutes=int(offset[3]))
         zone = timezone(-delta if offset[1] == '-' else delta)
-    fraction = re.match(r'\d+', str(fields.get(ExifTags.Base.SubsecTimeOriginal, '')))
+    fraction = re.match(r'\d+', str(fields.get(SUBSECOND_TIME_ORIGINAL, '')))
     nanoseconds = int(fraction[0][:9].ljust(9, '0')) if fraction else 0
     seconds = (time.replace(tzinfo=zone) - _EPOCH) // timedelta(seconds=1)
     return seconds * 10**9 + nanoseconds if seconds >= 0 else None
