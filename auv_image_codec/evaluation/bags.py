@@ -126,19 +126,20 @@ class BagReader:
             raise BagError(f'{self.path}: not a bag: neither a rosbag2 folder nor a .mcap or .db3 '
                            'file')
         try:
-            self._reader = Reader(self.path)
-            self._reader.open()
+            reader = Reader(self.path)
+            reader.open()
         # A damaged file can make the parsers below fail in any way.
         except Exception as error:
             raise self._unreadable(error) from error
+        self._reader = reader
         return self
 
     def __exit__(self, exc_type: type[BaseException] | None, exc_value: BaseException | None,
                  traceback: TracebackType | None) -> None:
         """Close the bag."""
-        if self._reader is not None and self._reader.is_open:
+        if self._reader is not None:
             self._reader.close()
-        self._reader = None
+            self._reader = None
 
     def _unreadable(self, error: Exception) -> BagError:
         detail = ' '.join(str(error).split()) or type(error).__name__
