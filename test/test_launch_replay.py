@@ -21,7 +21,7 @@ import pytest
 pytest.importorskip('launch_ros', reason='launch_ros is not installed: nothing can be launched')
 pytest.importorskip('launch_testing', reason='launch_testing is not installed')
 
-from launch import LaunchDescription  # noqa: E402
+from launch import LaunchDescription  # noqa: E402, I100
 from launch.actions import IncludeLaunchDescription  # noqa: E402
 from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
 from launch.substitutions import PathJoinSubstitution  # noqa: E402

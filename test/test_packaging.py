@@ -123,7 +123,7 @@ def test_every_import_is_declared():
 
 def test_every_requirement_is_in_the_manifest():
     """What pip installs is known to a reader of package.xml too, by key or by name."""
-    keys = {requirement: key for requirement, key in THIRD_PARTY.values()}
+    keys = dict(THIRD_PARTY.values())
     comments = (SOURCE / 'package.xml').read_text()
     for requirement in requirements() | requirements('training') | requirements('heif'):
         key = keys[requirement]
@@ -131,7 +131,7 @@ def test_every_requirement_is_in_the_manifest():
 
 
 def test_launch_of_pypi_is_never_installed():
-    """PyPI's `launch` and `launch-ros` are other projects than ROS's."""
+    """Nothing takes `launch` from PyPI, where it is another project than ROS's."""
     declared = requirements() | requirements('training') | requirements('test')
     assert not {name for name in declared if name.startswith('launch')}
     assert not re.search(r'[\s"]launch[\s"=<>]', (SOURCE / 'Makefile').read_text()
