@@ -26,6 +26,7 @@ from auv_image_codec.training.data import load_shard, TrainingBatches
 from auv_image_codec.training.recipe import load_recipe
 from auv_image_codec.training.train import train
 import numpy as np
+from PIL import Image
 import pytest
 import torch
 import yaml
@@ -127,6 +128,8 @@ def test_a_time_limit_ends_with_usable_weights(tmp_path, data_directory):
     weights = run(recipe, data_directory, tmp_path, max_minutes=0.02)
     assert create_codec('autoencoder', weights).latent_dim == 4
     assert (tmp_path / 'run' / 'last.ckpt').is_file()
+    with Image.open(tmp_path / 'run' / 'loss_curves.png') as curves:
+        assert len(curves.convert('RGB').getcolors(1 << 20)) > 10
 
 
 @pytest.mark.slow

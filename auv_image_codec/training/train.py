@@ -35,11 +35,13 @@ from auv_image_codec.training.data import (
     ImageArray, load_shard, read_manifest, TrainingBatches,
 )
 from auv_image_codec.training.export import export_autoencoder
+from auv_image_codec.training.figures import draw_loss_curves
 from auv_image_codec.training.recipe import load_recipe, Recipe
 
 CHECKPOINT_MINUTES = 4
 LAST_CHECKPOINT = 'last.ckpt'
 BEST_CHECKPOINT = 'best.ckpt'
+LOSS_CURVES = 'loss_curves.png'
 
 
 class _AtomicCheckpointIO(TorchCheckpointIO):
@@ -78,7 +80,8 @@ def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights:
 
     :param recipe_path: a YAML file of config/train/.
     :param data_directory: what the recipe's relative paths are relative to.
-    :param run_directory: checkpoints, logs and decoded shards of this run.
+    :param run_directory: checkpoints, logs and loss curves of this run; decoded shards go beside
+        it, for all runs.
     :param weights: the directory to write encoder.safetensors, decoder.safetensors and
         model_card.md to.
     :param max_minutes: stop then, with weights of the best checkpoint so far; the same command
@@ -120,6 +123,7 @@ def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights:
         if best.is_file():
             state = torch.load(best, map_location='cpu', weights_only=True)
             module.load_state_dict(state['state_dict'])
+        draw_loss_curves(run_directory, run_directory / LOSS_CURVES, recipe.name)
     test = (_load(recipe.data.test, data_directory, run_directory) if recipe.data.test else None)
     return export_autoencoder(recipe, recipe_path, module.averaged.cpu(), training, validation,
                               test, trainer.global_step, str(trainer.strategy.root_device),
