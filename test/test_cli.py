@@ -162,6 +162,16 @@ def test_size(tmp_path, capsys, packet):
         assert (image.size, image.mode) == ((320, 200), 'RGB')
 
 
+def test_packets_beside_the_images(tmp_path, capsys, frames):
+    """Coding a folder into itself works again and again."""
+    (tmp_path / 'a.jpg').write_bytes(frames[0])
+    for _ in range(2):
+        status, output, errors = run(capsys, 'encode', tmp_path, '-o', tmp_path)
+        assert (status, errors) == (0, [])
+        assert output[0].startswith('1 of 1 images coded')
+    assert names(tmp_path) == ['a.auv', 'a.jpg']
+
+
 def test_other_weights(tmp_path, capsys, frames, other_model):
     """Images coded with other weights decode with these, and not with the shipped ones."""
     (tmp_path / 'a.jpg').write_bytes(frames[0])
@@ -621,6 +631,18 @@ def test_help_imports_nothing_heavy():
     result = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True,
                             timeout=60, check=True)
     assert result.stdout.strip() == ''
+
+
+def test_reader_that_goes_away(tmp_path, packet):
+    """Output into a closed pipe ends quietly."""
+    (tmp_path / 'a.auv').write_bytes(packet)
+    reading, writing = os.pipe()
+    os.close(reading)
+    result = subprocess.run(
+        [sys.executable, '-m', 'auv_image_codec.cli.main', 'info', tmp_path / 'a.auv'],
+        stdout=writing, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(writing)
+    assert (result.returncode, result.stderr) == (1, '')
 
 
 def test_as_a_process(tmp_path, frames):

@@ -21,10 +21,9 @@ import re
 
 from auv_image_codec.cli.files import (
     add_codec_arguments, create_output_folder, Failures, find_files, open_codec, output_paths,
-    with_progress, write_atomically)
+    PACKET_SUFFIX, with_progress, write_atomically)
 from auv_image_codec.errors import AuvImageCodecError, WeightsError
 
-PACKET_SUFFIX = '.auv'
 LARGEST_SIDE = 16384  # As in packets.
 
 # Written into our PNG files, and looked for before one is replaced.

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from auv_image_codec.cli.files import (
     add_codec_arguments, create_output_folder, Failures, find_files, open_codec, output_paths,
-    UsageError, with_progress, write_atomically)
+    PACKET_SUFFIX, UsageError, with_progress, write_atomically)
 from auv_image_codec.errors import BudgetError
 
 
@@ -49,8 +49,9 @@ def run(args: argparse.Namespace) -> int:
     """Code the images, and return the exit status."""
     if not 0 <= args.camera <= 7:
         raise UsageError(f'--camera must be 0 to 7, not {args.camera}')
-    inputs = find_files(args.inputs)
-    outputs = output_paths(inputs, args.output, '.auv')
+    # Packets of an earlier run may lie beside the images.
+    inputs = find_files(args.inputs, lambda path: path.suffix.lower() != PACKET_SUFFIX)
+    outputs = output_paths(inputs, args.output, PACKET_SUFFIX)
     create_output_folder(args.output)
     codec = open_codec(args.codec, args.weights, args.device, side='encoder')
 

@@ -24,6 +24,9 @@ import tempfile
 from typing import NamedTuple
 
 
+PACKET_SUFFIX = '.auv'
+
+
 class UsageError(Exception):
     """Arguments that make no sense, each alone or together: exit status 2."""
 

@@ -20,11 +20,10 @@ import json
 import math
 from pathlib import Path
 
-from auv_image_codec.cli.files import Failures, find_files, UsageError
+from auv_image_codec.cli.files import Failures, find_files, PACKET_SUFFIX, UsageError
 from auv_image_codec.errors import AuvImageCodecError, PacketError, UnknownModelError, WeightsError
 
 WEIGHTS_SUFFIX = '.safetensors'
-PACKET_SUFFIX = '.auv'
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 

@@ -54,7 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser, modules = build_parser()
     args = parser.parse_args(argv)
     try:
-        return modules[args.command].run(args)
+        status = modules[args.command].run(args)
+        sys.stdout.flush()  # Here, where a reader that is gone can still be handled.
+        return status
     except (UsageError, BudgetError, UnknownCodecError) as error:
         print_error(f'{args.command}: {error}')
         return 2
