@@ -30,9 +30,10 @@ ROS_WHEELS := \
   "setuptools<80" cv-bridge==1.13.0.post0 "numpy<2" "opencv-python-headless<4.12"
 
 # What the installed package is made from. Directories are listed too, so that a file that goes
-# away counts as a change.
+# away counts as a change; as `demo/.`, since `demo` is a target.
 SOURCES := package.xml setup.py setup.cfg CMakeLists.txt $(wildcard README.md) $(shell find \
-  $(wildcard auv_image_codec config demo launch msg resource weights) -name __pycache__ -prune -o -print)
+  $(addsuffix /.,$(wildcard auv_image_codec config demo launch msg resource weights)) \
+  -name __pycache__ -prune -o -print)
 
 # The virtual environment is a ROS prefix. A ROS installation sourced in this shell, or another
 # environment with the wheels, must not mix with it.
