@@ -108,13 +108,14 @@ class Recorder:
 
     def __init__(self):
         """Subscribe; every queue holds the whole demo, so that nothing is lost here."""
-        from auv_image_codec.msg import LatentCode
         from diagnostic_msgs.msg import DiagnosticArray
         from lifecycle_msgs.srv import GetState
         import rclpy
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.qos import QoSProfile, ReliabilityPolicy
         from sensor_msgs.msg import CompressedImage, Image
+
+        from auv_image_codec.msg import LatentCode
 
         self._rclpy = rclpy
         rclpy.init(args=[], signal_handler_options=rclpy.SignalHandlerOptions.NO)
@@ -316,8 +317,9 @@ def packet_of(codec, message) -> bytes:
 
     :raises DemoError: if the latent does not come out of the packet as it went in.
     """
-    from auv_image_codec.codecs.packet import build_packet, PacketHeader, parse_packet
     import numpy as np
+
+    from auv_image_codec.codecs.packet import build_packet, PacketHeader, parse_packet
     latent = np.array(message.latent, np.uint8)
     header = PacketHeader(
         codec=message.codec, model_id=message.model_id, camera=0, sequence=message.sequence % 256,
@@ -344,11 +346,12 @@ def evaluate(recorder: Recorder, stamps: list[int], args: argparse.Namespace) ->
     """Measure what was recorded, draw the contact sheet, and return the metrics."""
     import io
 
+    import numpy as np
+    from PIL import Image
+
     from auv_image_codec.codecs import create_codec
     from auv_image_codec.evaluation.contact_sheet import ContactSheetRow, write_contact_sheet
     from auv_image_codec.evaluation.metrics import psnr_db
-    import numpy as np
-    from PIL import Image
 
     codec = create_codec('autoencoder', side='decoder')
 
@@ -475,10 +478,11 @@ def main() -> int:
     os.environ['ROS_DOMAIN_ID'] = str(args.domain_id)
     os.environ['PYTHONUNBUFFERED'] = '1'
     try:
+        import rclpy  # noqa: F401
+
         from auv_image_codec.errors import AuvImageCodecError
         from auv_image_codec.evaluation.bags import read_compressed_images
         import auv_image_codec.msg  # noqa: F401
-        import rclpy  # noqa: F401
     except ImportError as error:
         print(f'run_demo: auv_image_codec is not installed ({error}): run `make install`',
               file=sys.stderr)

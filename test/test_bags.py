@@ -17,11 +17,6 @@ import io
 from pathlib import Path
 import shutil
 
-from auv_image_codec.cli.main import main
-from auv_image_codec.errors import BagError
-from auv_image_codec.evaluation.bags import (
-    BagReader, COMPRESSED_IMAGE_TYPE, read_compressed_images, write_compressed_images)
-from auv_image_codec.resources import share_directory
 import numpy as np
 from PIL import Image
 import pytest
@@ -31,6 +26,12 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
 import yaml
+
+from auv_image_codec.cli.main import main
+from auv_image_codec.errors import BagError
+from auv_image_codec.evaluation.bags import (
+    BagReader, COMPRESSED_IMAGE_TYPE, read_compressed_images, write_compressed_images)
+from auv_image_codec.resources import share_directory
 
 DEMO_BAG = share_directory() / 'demo' / 'robosub_gate'
 DEMO_TOPIC = '/camera/image_raw/compressed'

@@ -19,6 +19,13 @@ from pathlib import Path
 import subprocess
 import sys
 
+import cv2
+import numpy as np
+from PIL import Image
+import pytest
+from safetensors.numpy import save_file
+import torch
+
 from auv_image_codec.cli.files import find_files, output_paths, UsageError, write_atomically
 from auv_image_codec.cli.images import load_image
 from auv_image_codec.cli.main import main
@@ -29,12 +36,6 @@ from auv_image_codec.errors import InvalidImageError
 from auv_image_codec.evaluation.bags import read_compressed_images
 from auv_image_codec.evaluation.metrics import psnr_db
 from auv_image_codec.resources import share_directory, weights_directory
-import cv2
-import numpy as np
-from PIL import Image
-import pytest
-from safetensors.numpy import save_file
-import torch
 
 SHIPPED = weights_directory('autoencoder')
 PREFIX = 'auv-image-codec: '

@@ -14,12 +14,13 @@
 """Test the errors between images, and the figure that shows them."""
 import math
 
-from auv_image_codec.evaluation.contact_sheet import (
-    absolute_error, ContactSheetRow, write_contact_sheet)
-from auv_image_codec.evaluation.metrics import mse, psnr_db
 import numpy as np
 from PIL import Image
 import pytest
+
+from auv_image_codec.evaluation.contact_sheet import (
+    absolute_error, ContactSheetRow, write_contact_sheet)
+from auv_image_codec.evaluation.metrics import mse, psnr_db
 
 
 def test_known_errors():

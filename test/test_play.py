@@ -20,14 +20,15 @@ import subprocess
 import sys
 import time
 
-from auv_image_codec.cli.main import main
-from auv_image_codec.evaluation.bags import BagReader
-from auv_image_codec.resources import share_directory
 import pytest
 from rosbags.interfaces import (
     Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime)
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
+
+from auv_image_codec.cli.main import main
+from auv_image_codec.evaluation.bags import BagReader
+from auv_image_codec.resources import share_directory
 
 DEMO_BAG = share_directory() / 'demo' / 'robosub_gate'
 DEMO_TOPIC = '/camera/image_raw/compressed'

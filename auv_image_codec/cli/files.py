@@ -174,8 +174,9 @@ def open_codec(name: str, weights: Path | None, device: str, side: str):
     :raises UnknownCodecError: if there is no such codec.
     :raises WeightsError: if its weights are missing, malformed, or of another codec.
     """
-    from auv_image_codec.codecs import create_codec
     import torch
+
+    from auv_image_codec.codecs import create_codec
     try:
         torch.empty(0, device=device)
     # torch built without CUDA asserts that nobody asks for it.

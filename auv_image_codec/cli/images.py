@@ -20,9 +20,10 @@ from pathlib import Path
 import re
 from typing import NamedTuple
 
-from auv_image_codec.errors import InvalidImageError
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from auv_image_codec.errors import InvalidImageError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 

@@ -111,8 +111,9 @@ def describe_weights(path: Path) -> dict:
 
     :raises WeightsError: if it is not a safetensors file of this package.
     """
-    from auv_image_codec.codecs.weights import FORMAT_VERSION, METADATA_KEY, model_id_of_bytes
     from safetensors import safe_open, SafetensorError
+
+    from auv_image_codec.codecs.weights import FORMAT_VERSION, METADATA_KEY, model_id_of_bytes
     content = path.read_bytes()
     try:
         with safe_open(path, framework='numpy') as file:

@@ -28,12 +28,13 @@ import tempfile
 from types import TracebackType
 from typing import NamedTuple
 
-from auv_image_codec.errors import BagError
 import numpy as np
 from rosbags.interfaces import (
     Connection, Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime)
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
+
+from auv_image_codec.errors import BagError
 
 COMPRESSED_IMAGE_TYPE = 'sensor_msgs/msg/CompressedImage'
 DEFAULT_TOPIC = '/camera/image_raw/compressed'
