@@ -95,10 +95,12 @@ def resample(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """
     Resample an image [height, width, 3] to size (width, height).
 
-    By area where it shrinks, so that no detail aliases; bicubic where it grows.
+    By area in a direction that shrinks, so that no detail aliases; bicubic in one that grows.
     """
     height, width = image.shape[:2]
-    if (width, height) == tuple(size):
-        return image
-    shrinks = size[0] <= width and size[1] <= height
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    smaller = min(size[0], width), min(size[1], height)
+    if smaller != (width, height):
+        image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)
+    if tuple(size) != smaller:
+        image = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+    return image
