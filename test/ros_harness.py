@@ -33,7 +33,7 @@ rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed: no nodes to
 pytest.importorskip('auv_image_codec.msg',
                     reason='the messages are not generated: install the package first')
 
-from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402, I100
 
 import numpy as np  # noqa: E402
 
@@ -45,9 +45,12 @@ from rclpy.qos import QoSProfile, QoSReliabilityPolicy  # noqa: E402
 
 from std_msgs.msg import Header  # noqa: E402
 
+import auv_image_codec.errors as errors_module  # noqa: E402
 from auv_image_codec.nodes.image_conversion import rgb_to_image  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
+# Where this process has the package from: processes that it starts must have the same.
+PACKAGE_PATH = str(Path(errors_module.__file__).resolve().parent.parent)
 RELIABLE = QoSProfile(depth=1000, reliability=QoSReliabilityPolicy.RELIABLE)
 _domains = itertools.count(os.getpid() * 7)
 
@@ -198,7 +201,7 @@ def node_process(name: str, domain: int, *arguments: str):
     """Run encoder_node or decoder_node as its own process, with output to a pipe."""
     environment = dict(
         os.environ, ROS_DOMAIN_ID=str(domain), OMP_NUM_THREADS='1', PYTHONUNBUFFERED='1',
-        PYTHONPATH=os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH')])))
+        PYTHONPATH=os.pathsep.join(filter(None, [PACKAGE_PATH, os.environ.get('PYTHONPATH')])))
     code = f'import sys; from auv_image_codec.nodes.{name} import main; sys.exit(main())'
     process = subprocess.Popen(
         [sys.executable, '-c', code, '--ros-args', *arguments], env=environment, text=True,

@@ -173,7 +173,8 @@ BAD_IMAGES = {
     'a side near 32 bits': (changed(width=2 ** 32 - 1, height=2 ** 32 - 1), 'image_too_large',
                             '65535'),
     'odd width of a YUV image': (changed(encoding='uyvy', width=9), 'odd_width', '9'),
-    'Bayer image of one row': (changed(encoding='bayer_rggb8', height=1), 'image_too_small', '3x3'),
+    'Bayer image of one row': (changed(encoding='bayer_rggb8', height=1), 'image_too_small',
+                               '3x3'),
     'not a number': (not_finite(np.nan), 'not_finite', 'row 3, column 4'),
     'infinite': (not_finite(np.inf), 'not_finite', 'row 3, column 4'),
     'minus infinite': (not_finite(-np.inf), 'not_finite', 'row 3, column 4'),
@@ -231,7 +232,7 @@ def test_publishers_that_compress_rgb_as_bgr_are_believed():
     np.testing.assert_array_equal(compressed_image_to_rgb(message), RGB)
 
 
-@pytest.mark.parametrize('image_format', ['mono8; png compressed ', 'png', 'mono8; png compressed'])
+@pytest.mark.parametrize('image_format', ['mono8; png compressed ', 'png', 'mono8;png compressed'])
 def test_grey_png(image_format):
     np.testing.assert_array_equal(
         compressed_image_to_rgb(compressed(GREY, image_format=image_format)), GREY_RGB)
@@ -268,8 +269,8 @@ def png_claiming(width, height):
     def chunk(kind, data):
         return (struct.pack('>I', len(data)) + kind + data
                 + struct.pack('>I', zlib.crc32(kind + data)))
-    return (b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, 8, 2, 0,
-                                                             0, 0))
+    return (b'\x89PNG\r\n\x1a\n'
+            + chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0))
             + chunk(b'IDAT', zlib.compress(bytes(1000))) + chunk(b'IEND', b''))
 
 

@@ -12,22 +12,28 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """Both nodes as their own processes: start, talk, stop."""
+import contextlib
 import random
 import signal
 
 import pytest
 
 from ros_harness import (
-    frame, Graph, header, node_process, numbers, picture, ROOT, wait_for_line)
+    frame, Graph, header, new_domain, node_process, numbers, picture, ROOT, wait_for_line)
 
 import numpy as np  # noqa: I100
 
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.parameter import Parameter
 from rclpy.serialization import serialize_message
 
 from sensor_msgs.msg import Image
 
 from auv_image_codec.msg import LatentCode
+from auv_image_codec.nodes.decoder_node import DecoderNode
 from auv_image_codec.nodes.image_conversion import image_to_rgb, rgb_to_image
+from auv_image_codec.nodes.node_base import RCLError, spin
 
 NODES = ['encoder_node', 'decoder_node']
 FAST = ('-p', 'threads:=1')
@@ -87,6 +93,37 @@ def test_bad_arguments_are_said_and_end_with_status_1(ros, arguments, words):
         output, _ = process.communicate(timeout=60)
         assert process.returncode == 1
         assert words in output and 'Traceback' not in output
+
+
+def test_goes_on_when_the_middleware_raises():
+    rclpy.init(args=[], domain_id=new_domain())
+    node = DecoderNode(parameter_overrides=[Parameter('autostart', value=False)])
+    calls = []
+
+    def raise_once_and_stop_later():
+        calls.append(len(calls))
+        if len(calls) == 1:
+            raise RCLError('failed to take message')
+        if len(calls) == 3:
+            rclpy.shutdown()
+    node.every(0.01, raise_once_and_stop_later)
+    with contextlib.suppress(ExternalShutdownException):
+        spin(node)
+    assert len(calls) >= 3
+    node.destroy_node()
+
+
+@pytest.mark.parametrize('namespace', ['/', '/auv/front'])
+@pytest.mark.parametrize('name, file', [
+    ('encoder_node', 'vehicle.yaml'), ('decoder_node', 'surface.yaml')])
+def test_parameter_files_reach_the_node_in_any_namespace(ros, tmp_path, name, file, namespace):
+    path = tmp_path / file
+    path.write_text((ROOT / 'config' / file).read_text().replace('threads: 0', 'threads: 999'))
+    with node_process(name, ros.domain, '--params-file', str(path),
+                      '-r', f'__ns:={namespace}') as process:
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert 'threads' in output and '999' in output
 
 
 def test_survives_bytes_that_are_no_message(ros):

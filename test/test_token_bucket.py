@@ -16,9 +16,9 @@ from collections import Counter
 import math
 import random
 
-from auv_image_codec.link.token_bucket import FairShare, TokenBucket
-
 import pytest
+
+from auv_image_codec.link.token_bucket import FairShare, TokenBucket
 
 
 class Clock:

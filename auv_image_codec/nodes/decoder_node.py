@@ -34,7 +34,7 @@ IMAGE_DEPTH = 10
 
 def camera_parameters(name: str) -> List[ParameterSpec]:
     """Return the parameters of one camera."""
-    several = 'below the camera\'s name if there are several.'
+    several = 'with several cameras below NAME/.'
     return [
         ParameterSpec(f'{name}.latent', '', f'Latent topic; empty for latent, {several}',
                       check=topic_problem, read_only=True),
@@ -42,7 +42,7 @@ def camera_parameters(name: str) -> List[ParameterSpec]:
                       'Topic of the reconstruction, with camera_info beside it; empty for '
                       f'reconstructed/image, {several}', check=topic_problem, read_only=True),
         ParameterSpec(f'{name}.camera_info', '',
-                      f'Topic of the camera\'s calibration; empty for camera_info, {several}',
+                      f'Topic of the calibration; empty for camera_info, {several}',
                       check=topic_problem, read_only=True),
         ParameterSpec(f'{name}.camera_info_url', '',
                       'Calibration file: a path, file:// or package:// URL; empty for none.',

@@ -61,11 +61,11 @@ def camera_parameters(name: str, position: int) -> List[ParameterSpec]:
     """Return the parameters of one camera, the one at a position in the list of names."""
     return [
         ParameterSpec(f'{name}.image', '',
-                      'Image topic; empty for image or image/compressed, below the camera\'s '
-                      'name if there are several.', check=topic_problem, read_only=True),
+                      'Image topic; empty for image or image/compressed, with several cameras '
+                      'below NAME/.', check=topic_problem, read_only=True),
         ParameterSpec(f'{name}.latent', '',
-                      'Latent topic; empty for latent, below the camera\'s name if there are '
-                      'several.', check=topic_problem, read_only=True),
+                      'Latent topic; empty for latent, with several cameras below NAME/.',
+                      check=topic_problem, read_only=True),
         ParameterSpec(f'{name}.transport', '',
                       'What this camera publishes; empty for the parameter transport.',
                       choices=('', *TRANSPORTS), read_only=True),

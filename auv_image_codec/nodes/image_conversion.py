@@ -31,9 +31,8 @@ import re
 import struct
 from typing import Optional, Tuple
 
-from cv_bridge import CvBridge
-
 import cv2
+from cv_bridge import CvBridge
 
 import numpy as np
 

@@ -13,6 +13,7 @@
 # limitations under the License.
 """What the encoder's and the decoder's node share: life cycle, codec, parameters, diagnostics."""
 import sys
+import time
 import traceback
 from typing import Any, Callable, Dict, Iterable, List, Optional, Type
 
@@ -82,11 +83,11 @@ COMMON_PARAMETERS = (
     # be mended.
     ParameterSpec('codec', 'autoencoder', 'Name of the codec.', check_change=codec_problem,
                   constraints='a codec of the registry', unconfigured_only=True),
-    ParameterSpec('weights', '', 'Folder with the codec\'s weights; empty for the shipped ones.',
+    ParameterSpec('weights', '', 'Folder with weights of the codec; empty for the shipped ones.',
                   unconfigured_only=True),
-    ParameterSpec('device', 'cpu', 'Where the codec\'s network runs: cpu, cuda or cuda:N.',
+    ParameterSpec('device', 'cpu', 'Where the network of the codec runs: cpu, cuda or cuda:N.',
                   unconfigured_only=True),
-    ParameterSpec('threads', 0, 'CPU threads of the codec\'s network library; 0 for its default.',
+    ParameterSpec('threads', 0, 'CPU threads of the network library; 0 for its default.',
                   minimum=0, maximum=256, unconfigured_only=True),
     ParameterSpec('cameras', ['camera'], 'Names of the cameras, each with its own parameters.',
                   check=camera_names_problem, constraints='1 to 8 names, each once',
@@ -341,6 +342,7 @@ def spin(node: CodecNode) -> None:
         except RCLError as error:
             if node.context.ok():
                 log('middleware', 'middleware', ' '.join(str(error).split()))
+                time.sleep(0.01)  # Should it stay like this, leave the processor to others.
 
 
 def run_node(node_class: Type[CodecNode], args: Optional[List[str]] = None) -> int:
