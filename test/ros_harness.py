@@ -121,7 +121,7 @@ class Graph:
         self.nodes.remove(node)
         node.destroy_node()
 
-    def spin_until(self, condition, timeout: float = 20.0) -> bool:
+    def spin_until(self, condition, timeout: float = 60.0) -> bool:
         """Run the nodes until a condition holds; return whether it did in time."""
         end = time.monotonic() + timeout
         while not condition():

@@ -16,14 +16,15 @@ Image messages to RGB arrays and back, with everything checked before it is used
 
 8-bit images go through cv_bridge. What the cv_bridge port on PyPI gets wrong is done here:
 
-- it ignores ``step``, so images with padding are first copied without it;
+- it ignores ``step``, so images with padding are first copied without it (cv_bridge of ROS reads
+  padding that is no whole number of pixels wrongly, too);
 - it takes 16UC1 to 16UC4 for 8-bit images, and cannot turn any 16-bit image into 8 bits;
 - it misspells ``bayer_grbg8``, and converts no float image.
 
-Scaling to 8 bits: 16-bit values over their full range (65535 becomes 255, so a sensor that fills
-only the low 12 bits comes out dark and is better scaled by its driver), float values from 0..1,
-what lies outside clipped. ``8UC3``, ``8UC4``, ``16UC3`` and ``32FC3`` name no colour order and are
-read as OpenCV writes them: blue first.
+Scaling to 8 bits: 16-bit values over their full range, as cv_bridge of ROS does (65535 becomes
+255, so a sensor that fills only the low 12 bits comes out dark and is better scaled by its
+driver), float values from 0..1, what lies outside clipped. ``8UC3``, ``8UC4``, ``16UC3`` and
+``32FC3`` name no colour order and are read as OpenCV writes them: blue first.
 """
 import array
 from dataclasses import dataclass
