@@ -272,6 +272,8 @@ def test_colcon_build(options, source_copy, environment, tmp_path):
     assert (modules / 'errors.py').is_symlink() == bool(options)
     assert (prefix / 'share' / PACKAGE / 'launch' / 'vehicle.launch.py').is_symlink() \
         == bool(options)
+    assert [path.name for path in (prefix / 'bin').iterdir()] == ['auv-image-codec']
+    assert os.access(prefix / 'bin' / 'auv-image-codec', os.X_OK)
     if not options:                    # a symbolic link leads back to the source's package.xml
         check_it_runs(prefix, modules, environment, tmp_path)
 
