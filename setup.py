@@ -68,13 +68,20 @@ def run_cmake(build: Path, stage: Path) -> None:
         raise SystemExit('auv_image_codec: cmake is needed to generate the messages')
     environment = build_environment()
     shutil.rmtree(stage, ignore_errors=True)
-    subprocess.check_call([
+    configure = [
         'cmake', '-S', str(SOURCE), '-B', str(build),
         f'-DCMAKE_INSTALL_PREFIX={stage}', f'-DPYTHON_INSTALL_DIR={PYTHON_DIRECTORY}',
         f'-DPython3_EXECUTABLE={sys.executable}',
-        '-DBUILD_TESTING=OFF', '-DCMAKE_BUILD_TYPE=Release'], env=environment)
-    subprocess.check_call(['cmake', '--build', str(build), '--target', 'install'],
-                          env=environment)
+        '-DBUILD_TESTING=OFF', '-DCMAKE_BUILD_TYPE=Release']
+    try:
+        subprocess.check_call(configure, env=environment)
+        subprocess.check_call(['cmake', '--build', str(build), '--target', 'install'],
+                              env=environment)
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(
+            'auv_image_codec: CMake could not build the messages, see above. They need ROS 2: '
+            "source its setup file, or use `make install`, which installs ROS 2's wheels."
+        ) from error
 
 
 class BinaryDistribution(Distribution):
