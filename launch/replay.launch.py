@@ -132,15 +132,15 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription([
         *ARGUMENTS,
         include(
-            'vehicle.launch.py',
-            config_file=LaunchConfiguration('vehicle_config_file'),
-            camera=LaunchConfiguration('camera'),
-            transport=LaunchConfiguration('transport')),
-        include(
             'surface.launch.py',
             config_file=LaunchConfiguration('surface_config_file'),
             camera_info=LaunchConfiguration('camera_info'),
             source=LaunchConfiguration('camera'),
             rviz=LaunchConfiguration('rviz')),
+        include(
+            'vehicle.launch.py',
+            config_file=LaunchConfiguration('vehicle_config_file'),
+            camera=LaunchConfiguration('camera'),
+            transport=LaunchConfiguration('transport')),
         OpaqueFunction(function=player),
     ])

@@ -127,5 +127,6 @@ def rviz_node() -> Node:
 
 def generate_launch_description() -> LaunchDescription:
     """Return the description of the surface's side."""
+    # RViz first: where it is not installed, launch gives up before anything runs.
     return LaunchDescription(
-        [*ARGUMENTS, OpaqueFunction(function=decoder_node), rviz_node()])
+        [*ARGUMENTS, rviz_node(), OpaqueFunction(function=decoder_node)])

@@ -94,7 +94,7 @@ def test_replay_passes_arguments_that_the_included_files_declare():
         ast.literal_eval(node.value) for node in ast.parse(replay.read_text()).body
         if isinstance(node, ast.Assign) and node.targets[0].id == 'COMMON_ARGUMENTS')
     included = calls(replay, 'include')
-    assert [call.args[0].value for call in included] == ['vehicle.launch.py', 'surface.launch.py']
+    assert [call.args[0].value for call in included] == ['surface.launch.py', 'vehicle.launch.py']
     for call in included:
         declared = declared_arguments(SOURCE / 'launch' / call.args[0].value)
         passed = [*common, *(keyword.arg for keyword in call.keywords)]
