@@ -87,7 +87,7 @@ COMMON_PARAMETERS = (
                   unconfigured_only=True),
     ParameterSpec('device', 'cpu', 'Where the network of the codec runs: cpu, cuda or cuda:N.',
                   unconfigured_only=True),
-    ParameterSpec('threads', 0, 'CPU threads of the network library; 0 for its default.',
+    ParameterSpec('threads', 1, 'CPU threads of the network library; 0 for its default.',
                   minimum=0, maximum=256, unconfigured_only=True),
     ParameterSpec('cameras', ['camera'], 'Names of the cameras, each with its own parameters.',
                   check=camera_names_problem, constraints='1 to 8 names, each once',
