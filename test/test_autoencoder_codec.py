@@ -207,8 +207,9 @@ def test_unknown_names_are_refused():
         create_codec('mpeg')
     with pytest.raises(ValueError, match='side'):
         create_codec('autoencoder', side='left')
-    with pytest.raises(WeightsError, match="device 'warp:9'"):
-        create_codec('autoencoder', device='warp:9')
+    for device in ('warp:9', 'cuda:99'):
+        with pytest.raises(WeightsError, match=f"device '{device}'"):
+            create_codec('autoencoder', device=device)
     assert 'autoencoder' in codec_names()
 
 

@@ -58,7 +58,7 @@ def create_codec(name: str = DEFAULT_CODEC, weights: Path | None = None, device:
     directory = Path(weights) if weights else weights_directory(name)
     try:
         return _CODECS[name](directory, device, side)
-    except RuntimeError as error:           # how torch says that a device is not there
+    except (RuntimeError, AssertionError) as error:     # how torch says that there is no device
         raise WeightsError(f'codec {name!r} cannot run on device {device!r}: {error}') from error
 
 
