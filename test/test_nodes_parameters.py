@@ -76,7 +76,7 @@ def test_config_lists_every_parameter_with_its_default(name):
     document = yaml.safe_load((ROOT / 'config' / CONFIG[name]).read_text())
     listed = flat(document[f'/**/{name}']['ros__parameters'])
     with graph() as ros:
-        node = ros.add(NODES[name], autostart=False, threads=0)
+        node = ros.add(NODES[name], autostart=False)
         declared = {key: node.get_parameter(key).value for key in own_parameters(ros, node)}
         declared['autostart'] = True
         assert listed == declared

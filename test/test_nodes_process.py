@@ -118,7 +118,7 @@ def test_goes_on_when_the_middleware_raises():
     ('encoder_node', 'vehicle.yaml'), ('decoder_node', 'surface.yaml')])
 def test_parameter_files_reach_the_node_in_any_namespace(ros, tmp_path, name, file, namespace):
     path = tmp_path / file
-    path.write_text((ROOT / 'config' / file).read_text().replace('threads: 0', 'threads: 999'))
+    path.write_text((ROOT / 'config' / file).read_text().replace('threads: 1', 'threads: 999'))
     with node_process(name, ros.domain, '--params-file', str(path),
                       '-r', f'__ns:={namespace}') as process:
         output, _ = process.communicate(timeout=60)
