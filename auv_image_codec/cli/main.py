@@ -32,7 +32,7 @@ from auv_image_codec import __version__
 from auv_image_codec.cli.files import print_error, UsageError
 from auv_image_codec.errors import AuvImageCodecError, BudgetError, UnknownCodecError
 
-COMMANDS = ('encode', 'decode', 'info', 'play', 'bag', 'train')
+COMMANDS = ('encode', 'decode', 'info', 'play', 'bag', 'train', 'evaluate')
 
 
 def build_parser() -> tuple[argparse.ArgumentParser, dict]:

@@ -23,14 +23,12 @@ from dataclasses import dataclass, field
 import io
 import time
 
-import numpy as np
-from PIL import features, Image
-
 from auv_image_codec.codecs.base import check_image, Codec
 from auv_image_codec.codecs.packet import (
-    DEFAULT_MAX_BYTES, LARGEST_PACKET_BYTES, OVERHEAD_BYTES,
-)
+    DEFAULT_MAX_BYTES, LARGEST_PACKET_BYTES, OVERHEAD_BYTES)
 from auv_image_codec.errors import BudgetError, LatentError, UnknownCodecError
+import numpy as np
+from PIL import features, Image
 
 # Internal sizes, in parts of 224: neighbours are a fifth to a third of the pixels apart, and on a
 # 224x224 image all are whole blocks of eight.

@@ -14,7 +14,7 @@
 """Draw source, reconstruction and error of some frames side by side, as one PNG file."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,4 +85,85 @@ def write_contact_sheet(path: str | Path, rows: Sequence[ContactSheetRow], title
         drawn, cax=figure.add_axes((0.93, bottom.y0, 0.012, top.y1 - bottom.y0)), extend='max')
     bar.ax.tick_params(labelsize=8)
     figure.suptitle(title, fontsize=12, y=1 - 0.16 / figure.get_figheight())
+    figure.savefig(path, format='png')
+
+
+class ComparisonRow(NamedTuple):
+    """One image through several codecs."""
+
+    source: np.ndarray
+    """RGB, uint8, (height, width, 3)."""
+    reconstructions: Mapping[str, tuple[np.ndarray, str]]
+    """By codec: picture of the same shape, and text below it; a codec may be missing."""
+    label: str
+    """Text below the source."""
+
+
+def write_comparison_sheet(path: str | Path, rows: Sequence[ComparisonRow],
+                           codecs: Sequence[str], title: str) -> None:
+    """
+    Write a PNG file with two lines a row: source and reconstructions, and below them their errors.
+
+    :param path: the file, which is replaced if it exists.
+    :param codecs: the columns, in order.
+    :raises ValueError: if there is no row, or two images of a row differ in shape.
+    :raises OSError: if the file cannot be written.
+    """
+    if not rows:
+        raise ValueError('a contact sheet needs at least one row')
+    for row in rows:
+        for codec, (picture, _) in row.reconstructions.items():
+            if picture.shape != row.source.shape:
+                raise ValueError(f'{codec}: a source of shape {row.source.shape} and a '
+                                 f'reconstruction of shape {picture.shape}')
+    from matplotlib.figure import Figure
+    from matplotlib.gridspec import GridSpecFromSubplotSpec
+    inches = 1.85                       # a picture's width and height
+    top_inches, row_inches = 0.75, 2 * inches + 0.34
+    columns = 1 + len(codecs)
+    figure = Figure(figsize=(columns * inches + 0.85, len(rows) * row_inches + top_inches),
+                    dpi=110)
+    height = figure.get_figheight()
+    grid = figure.add_gridspec(
+        len(rows), 1, left=0.012, right=1 - 0.65 / figure.get_figwidth(), bottom=0.02 / height,
+        top=1 - top_inches / height, hspace=0.03)
+
+    def add(cell, picture) -> tuple:
+        """Show a picture, or a grey field for None; return its axes and what was drawn."""
+        axes = figure.add_subplot(cell)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        if picture is None:
+            axes.set_facecolor('0.93')
+            return axes, None
+        return axes, axes.imshow(picture, cmap='inferno', vmin=0, vmax=ERROR_LIMIT)
+
+    drawn = None
+    for number, row in enumerate(rows):
+        cells = GridSpecFromSubplotSpec(3, columns, grid[number], wspace=0.02, hspace=0.02,
+                                        height_ratios=(inches, 0.22, inches))
+        headings = ['source', *codecs]
+        for column, codec in enumerate([None, *codecs]):
+            picture, text = (row.source, row.label) if codec is None else (
+                row.reconstructions.get(codec, (None, 'does not fit')))
+            axes, _ = add(cells[0, column], picture)
+            if number == 0:
+                axes.set_title(headings[column].replace('-payload', ',\npayload only'),
+                               fontsize=10)
+            axes.text(0.5, -0.025, text, transform=axes.transAxes, ha='center', va='top',
+                      fontsize=8)
+            if codec is not None and picture is not None:
+                _, drawn = add(cells[2, column], absolute_error(row.source, picture))
+        note = figure.add_subplot(cells[2, 0])
+        note.axis('off')
+        note.text(0.96, 0.5, 'absolute error', ha='right', va='center', fontsize=8, color='0.35')
+    if drawn is not None:
+        left = 1 - 0.52 / figure.get_figwidth()
+        bar = figure.colorbar(drawn, extend='max', cax=figure.add_axes(
+            (left, max(0.02 / height, 1 - (top_inches + row_inches) / height),
+             0.11 / figure.get_figwidth(), (row_inches - 0.1) / height)))
+        bar.ax.tick_params(labelsize=7)
+    figure.suptitle(title, fontsize=12, y=1 - 0.1 / height)
     figure.savefig(path, format='png')

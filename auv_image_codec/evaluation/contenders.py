@@ -1,0 +1,184 @@
+# Copyright 2026 auv_image_codec maintainers
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What is compared: our codecs, and image files forced to the same packet limit."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+import time
+
+from auv_image_codec.codecs import codec_names, decode_packet, encode_packet
+from auv_image_codec.codecs.base import Codec
+from auv_image_codec.codecs.image_file import (
+    CONTAINER, FORMATS, ImageFileSearch, unavailable_reason)
+from auv_image_codec.codecs.packet import OVERHEAD_BYTES
+from auv_image_codec.errors import AuvImageCodecError, BudgetError, UnknownCodecError, WeightsError
+import numpy as np
+import PIL
+
+
+@dataclass(frozen=True)
+class Coded:
+    """
+    One image through one codec.
+
+    :param codec: name of the row in tables.
+    :param max_bytes: the limit that it was coded for.
+    :param image: what came out, uint8 of the source's shape; None if nothing fits the limit.
+    :param packet_bytes: of the whole packet, header and checks included.
+    :param encode_ms: from the image to the packet.
+    :param decode_ms: from the packet to the image.
+    :param detail: how it was coded, for people.
+    """
+
+    codec: str
+    max_bytes: int
+    image: np.ndarray | None = None
+    packet_bytes: int = 0
+    encode_ms: float = 0.0
+    decode_ms: float = 0.0
+    detail: str = 'does not fit'
+
+
+class CodecContender:
+    """
+    One of our codecs: its packets are made and taken apart as on a vehicle and on the surface.
+
+    :param codec: with both sides.
+    """
+
+    def __init__(self, codec: Codec):
+        self._codec = codec
+        self.rows = (codec.name,)
+        self.identity = f'model {codec.model_id:08x}'
+        # the first image costs what is allocated once: nothing that a mean should hold
+        width, height = codec.input_size
+        list(self.code(np.zeros((height, width, 3), np.uint8), [2**12]))
+
+    def code(self, image: np.ndarray, rates: Sequence[int]) -> Iterator[Coded]:
+        """Yield the image [height, width, 3] coded for each rate, in bytes a packet."""
+        for max_bytes in rates:
+            try:
+                start = time.perf_counter()
+                packet = encode_packet(self._codec, image, max_bytes=max_bytes)
+                coded = time.perf_counter()
+                _, decoded = decode_packet(self._codec, packet)
+                end = time.perf_counter()
+            except BudgetError:
+                yield Coded(self._codec.name, max_bytes)
+                continue
+            yield Coded(self._codec.name, max_bytes, decoded, len(packet),
+                        1e3 * (coded - start), 1e3 * (end - coded), '')
+
+
+class ImageFileContender:
+    """
+    An image file format, as whole files and, for AVIF and HEIC, as a second row without container.
+
+    :param name: of the format.
+    :param rows: which of NAME and NAME-payload.
+    """
+
+    def __init__(self, name: str, rows: Sequence[str]):
+        self._name = name
+        self.rows = tuple(rows)
+        self.identity = _library_version(name)
+
+    def code(self, image: np.ndarray, rates: Sequence[int]) -> Iterator[Coded]:
+        """Yield the image [height, width, 3] coded for each row and rate."""
+        search = ImageFileSearch(image, self._name)
+        for row in self.rows:
+            for max_bytes in rates:
+                try:
+                    best = search.best(max_bytes, payload_only=row.endswith(CONTAINER))
+                except BudgetError:
+                    yield Coded(row, max_bytes)
+                    continue
+                width, height = best.size
+                yield Coded(row, max_bytes, best.image, OVERHEAD_BYTES + best.counted_bytes,
+                            best.encode_ms, best.decode_ms,
+                            f'{width}x{height} quality {best.quality}')
+
+
+Contender = CodecContender | ImageFileContender
+
+
+def _library_version(name: str) -> str:
+    """Return what codes a format here: other versions may give other files."""
+    if name == 'heic':
+        import pillow_heif
+        info = pillow_heif.libheif_info()
+        return f'pillow-heif {pillow_heif.__version__}, libheif {info["libheif"]}, {info["HEIF"]}'
+    from PIL import features
+    feature = {'jpeg': 'jpg'}.get(name, name)
+    return f'Pillow {PIL.__version__}, {name} {features.version(feature)}'
+
+
+def row_names() -> list[str]:
+    """Return everything that can be compared, by name."""
+    return [*codec_names(), *(row for name in FORMATS for row in _rows(name))]
+
+
+def _rows(name: str) -> list[str]:
+    """Return the rows of a format."""
+    return [name, name + CONTAINER] if FORMATS[name].boxed else [name]
+
+
+def open_contenders(names: Sequence[str] | None, open_codec: Callable[[str], Codec],
+                    ) -> tuple[list[Contender], dict[str, str]]:
+    """
+    Load what was asked for, or all that is available on this machine.
+
+    :param names: of codecs and formats; 'avif' and 'heic' stand for both of their rows. None for
+        all.
+    :param open_codec: loads one of our codecs, both sides, by name.
+    :returns: the contenders, and for each name that is not available here (only if names is None)
+        the reason.
+    :raises UnknownCodecError: if a name is not known, or a named format not available here.
+    :raises AuvImageCodecError: whatever open_codec raises, for a named codec.
+    """
+    unavailable: dict[str, str] = {}
+    if names is None:
+        wanted = [*codec_names(), *FORMATS]
+    else:
+        wanted = list(dict.fromkeys(names))
+        unknown = [name for name in wanted if name not in row_names()]
+        if unknown:
+            raise UnknownCodecError(f'codec {unknown[0]!r} is not known; known: '
+                                    + ', '.join(row_names()))
+    contenders: list[Contender] = []
+    formats: dict[str, list[str]] = {}
+    for name in wanted:
+        if name in codec_names():
+            try:
+                contenders.append(CodecContender(open_codec(name)))
+            except WeightsError as error:
+                if names is not None:
+                    raise
+                unavailable[name] = str(error)
+            continue
+        base = name.removesuffix(CONTAINER)
+        reason = unavailable_reason(base)
+        if reason is None:
+            formats.setdefault(base, []).extend(
+                row for row in (_rows(base) if name == base else [name])
+                if row not in formats.get(base, []))
+        elif names is None:
+            unavailable[name] = reason
+        else:
+            raise UnknownCodecError(f'{name} cannot be evaluated here: {reason}')
+    contenders += [ImageFileContender(name, rows) for name, rows in formats.items()]
+    if not contenders:
+        raise AuvImageCodecError('nothing to evaluate is available here')
+    return contenders, unavailable
