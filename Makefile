@@ -68,12 +68,17 @@ define need
 @$(3) > /dev/null 2>&1 || { echo "$(2) is missing: sudo apt install $(1)" >&2; exit 1; }
 endef
 
+# numpy 1, which the ROS wheels are built for, ends at Python 3.12.
+define python_version
+$(PYTHON) -c 'import sys; assert (3, 10) <= sys.version_info < (3, 13)'
+endef
+
 define python_header
 test -f "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h"
 endef
 
 $(VENV)/dependencies.stamp: Makefile
-	$(call need,python3,Python 3.10 or newer,$(PYTHON) -c 'import sys; assert sys.version_info >= (3,10)')
+	$(call need,python3,Python 3.10 to 3.12 (or PYTHON=python3.12),$(python_version))
 	$(call need,python3-venv,the venv module of Python,$(PYTHON) -c 'import ensurepip; import venv')
 	$(call need,python3-dev,the C header of Python,$(python_header))
 	$(call need,g++,g++,command -v g++)
