@@ -50,6 +50,8 @@ def main() -> int:
     parser.add_argument('--limit', type=int, help='the first so many images of each set only')
     parser.add_argument('--size', type=int, default=224)
     parser.add_argument('--fresh', action='store_true', help='forget earlier results')
+    parser.add_argument('--update', action='store_true',
+                        help='keep the results of codecs that are the same, for new weights')
     args = parser.parse_args()
 
     failed = 0
@@ -60,7 +62,7 @@ def main() -> int:
     for name in args.sets:
         images = list_images([args.data / name], args.limit)
         evaluation = Evaluation(images, contenders, args.output / Path(name).stem, args.rates,
-                                args.size, args.fresh)
+                                args.size, args.fresh, args.update)
         results = evaluation.run(lambda image, reason: print_error(f'{image}: {reason}'),
                                  lambda items: with_progress(items, 'image'))
         failed += len(results.failures)

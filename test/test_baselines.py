@@ -13,6 +13,10 @@
 # limitations under the License.
 import io
 
+import numpy as np
+from PIL import Image
+import pytest
+
 from auv_image_codec.codecs.image_file import (
     FORMATS, ImageFileCodec, ImageFileSearch, payload_bytes, SCALES, unavailable_reason)
 from auv_image_codec.codecs.packet import OVERHEAD_BYTES
@@ -22,9 +26,6 @@ from auv_image_codec.evaluation.bags import read_compressed_images
 from auv_image_codec.evaluation.metrics import mse
 from auv_image_codec.evaluation.sources import decode_image
 from auv_image_codec.resources import share_directory
-import numpy as np
-from PIL import Image
-import pytest
 
 FORMAT_NAMES = [
     pytest.param(name, marks=pytest.mark.skipif(
@@ -52,7 +53,7 @@ def test_the_best_file_under_the_limit(name, frame):
     assert best.content[offset:offset + len(signature)] == signature
     with Image.open(io.BytesIO(best.content)) as file:
         assert file.size == best.size
-        decoded = np.asarray(file.convert('RGB').resize((224, 224), Image.Resampling.BICUBIC))
+        decoded = np.asarray(file.convert('RGB').resize((224, 224), Image.BICUBIC))
     np.testing.assert_array_equal(best.image, decoded)
     grey = np.broadcast_to(frame.mean((0, 1)).astype(np.uint8), frame.shape)
     assert mse(frame, best.image) < mse(frame, grey) / 3
@@ -77,14 +78,14 @@ def test_the_search_misses_little(name, frame):
     least = np.inf
     for scale in SCALES:
         side = round(224 * scale)
-        smaller = picture.resize((side, side), Image.Resampling.LANCZOS)
+        smaller = picture.resize((side, side), Image.LANCZOS)
         for quality in range(lowest, highest + 1):
             file = io.BytesIO()
             smaller.save(file, FORMATS[name].pillow_name, quality=quality,
                          **FORMATS[name].options)
             if len(file.getvalue()) > 500 - OVERHEAD_BYTES:
                 break
-            decoded = Image.open(file).convert('RGB').resize((224, 224), Image.Resampling.BICUBIC)
+            decoded = Image.open(file).convert('RGB').resize((224, 224), Image.BICUBIC)
             least = min(least, mse(frame, np.asarray(decoded)))
     assert mse(frame, ImageFileSearch(frame, name).best(500).image) <= 1.01 * least
 
@@ -145,7 +146,7 @@ def test_as_a_codec(frame):
     np.testing.assert_array_equal(codec.latent_from_payload(payload), latent)
     decoded = codec.decode(latent, (160, 120))
     assert decoded.shape == (120, 160, 3) and decoded.dtype == np.uint8
-    smaller = np.asarray(Image.fromarray(frame).resize((160, 120), Image.Resampling.LANCZOS))
+    smaller = np.asarray(Image.fromarray(frame).resize((160, 120), Image.LANCZOS))
     assert mse(smaller, decoded) < 0.002
 
 

@@ -20,6 +20,11 @@ import subprocess
 import sys
 import tarfile
 
+import numpy as np
+from PIL import Image
+import pytest
+import torch
+
 from auv_image_codec.cli.main import main
 from auv_image_codec.codecs import create_codec, decode_packet, encode_packet
 from auv_image_codec.codecs.image_file import unavailable_reason
@@ -32,10 +37,6 @@ from auv_image_codec.evaluation.evaluate import (
 from auv_image_codec.evaluation.metrics import mse
 from auv_image_codec.evaluation.sources import decode_image, list_images, SourceError
 from auv_image_codec.resources import share_directory
-import numpy as np
-from PIL import Image
-import pytest
-import torch
 
 pytest.importorskip('torchmetrics')
 BAG = share_directory() / 'demo' / 'robosub_gate'
@@ -137,7 +138,7 @@ def test_numbers_are_those_of_the_codec(tmp_path, capsys, frames):
                'autoencoder')[0] == 0
     [row] = read_csv(tmp_path / 'out')
     source = np.asarray(Image.open(io.BytesIO(frames[1])).convert('RGB').resize(
-        (224, 224), Image.Resampling.LANCZOS))
+        (224, 224), Image.LANCZOS))
     codec = create_codec()
     packet = encode_packet(codec, source)
     _, decoded = decode_packet(codec, packet)
@@ -264,6 +265,33 @@ def test_other_settings_are_refused(tmp_path, capsys, folder, change, reason):
     status, output, errors = run(capsys, *arguments, *change, '--fresh')
     assert (status, errors) == (0, [])
     assert 'before' not in output[0]
+
+
+def test_update_computes_only_what_changed(tmp_path, capsys, folder):
+    """With new weights or other codecs, what is the same stays, and the rest goes or is added."""
+    out = tmp_path / 'out'
+    assert run(capsys, folder, '-o', out, '--codecs', 'webp', 'jpeg')[0] == 0
+    lines = (out / 'per_image.csv').read_text().splitlines()
+    marked = {line: line.replace(line.split(',')[3], '123.0', 1) for line in lines[1:]}
+    (out / 'per_image.csv').write_text('\n'.join([lines[0], *marked.values()]) + '\n')
+    settings = json.loads((out / 'settings.json').read_text())
+    settings['codecs']['jpeg'] = 'another release'
+    (out / 'settings.json').write_text(json.dumps(settings))
+
+    status, output, errors = run(
+        capsys, folder, '-o', out, '--codecs', 'autoencoder', 'webp', 'jpeg', '--update')
+    assert (status, errors) == (0, [])
+    assert output[0] == '3 of 3 images evaluated'
+    rows = read_csv(out)
+    assert [row['codec'] for row in rows] == 3 * ['autoencoder', 'webp', 'jpeg']
+    assert all((row['bytes'] == '123.0') == (row['codec'] == 'webp') for row in rows)
+
+    status, output, _ = run(capsys, folder, '-o', out, '--codecs', 'webp', '--update')
+    assert output[0] == '3 of 3 images were evaluated before'
+    assert [row['codec'] for row in read_csv(out)] == 3 * ['webp']
+    status, _, errors = run(
+        capsys, folder, '-o', out, '--codecs', 'webp', '--update', '--size', '96')
+    assert status == 2 and 'size was 224' in errors[0]
 
 
 # --- Bad input -----------------------------------------------------------------------------------

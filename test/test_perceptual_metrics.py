@@ -13,17 +13,18 @@
 # limitations under the License.
 from pathlib import Path
 
+import numpy as np
+from PIL import Image, ImageFilter
+import pytest
+from safetensors.numpy import load_file, save_file
+import torch
+
 from auv_image_codec.errors import WeightsError
 from auv_image_codec.evaluation.bags import read_compressed_images
 from auv_image_codec.evaluation.lpips import Lpips, WEIGHTS_FILE
 from auv_image_codec.evaluation.metrics import ms_ssim, ssim
 from auv_image_codec.evaluation.sources import decode_image
 from auv_image_codec.resources import share_directory
-import numpy as np
-from PIL import Image, ImageFilter
-import pytest
-from safetensors.numpy import load_file, save_file
-import torch
 
 pytest.importorskip('torchmetrics')
 POWERS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)

@@ -54,6 +54,9 @@ def add_parser(subparsers) -> argparse.ArgumentParser:
     parser.add_argument('--topic', help='topic of bags (default: all of compressed images)')
     parser.add_argument('--fresh', action='store_true',
                         help='start anew where the output folder holds an evaluation')
+    parser.add_argument('--update', action='store_true',
+                        help='where it holds one with other codecs or weights, keep the results '
+                        'of those that are the same')
     add_codec_arguments(parser)
     return parser
 
@@ -87,7 +90,8 @@ def run(args: argparse.Namespace) -> int:
         print_error(f'evaluate: without {name}: {reason}')
 
     try:
-        evaluation = Evaluation(images, contenders, args.output, rates, args.size, args.fresh)
+        evaluation = Evaluation(images, contenders, args.output, rates, args.size, args.fresh,
+                                args.update)
     except SettingsError as error:
         raise UsageError(str(error)) from error
     if evaluation.done:

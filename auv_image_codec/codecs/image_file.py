@@ -23,12 +23,13 @@ from dataclasses import dataclass, field
 import io
 import time
 
+import numpy as np
+from PIL import features, Image
+
 from auv_image_codec.codecs.base import check_image, Codec
 from auv_image_codec.codecs.packet import (
     DEFAULT_MAX_BYTES, LARGEST_PACKET_BYTES, OVERHEAD_BYTES)
 from auv_image_codec.errors import BudgetError, LatentError, UnknownCodecError
-import numpy as np
-from PIL import features, Image
 
 # Internal sizes, in parts of 224: neighbours are a fifth to a third of the pixels apart, and on a
 # 224x224 image all are whole blocks of eight.
@@ -234,7 +235,7 @@ class ImageFileSearch:
         if scale not in self._smaller:
             size = tuple(max(1, round(side * SCALES[scale])) for side in self._picture.size)
             start = time.perf_counter()
-            smaller = self._picture.resize(size, Image.Resampling.LANCZOS)
+            smaller = self._picture.resize(size, Image.LANCZOS)
             self._smaller[scale] = smaller, 1e3 * (time.perf_counter() - start)
         return self._smaller[scale]
 
@@ -276,7 +277,7 @@ def decode_image_file(content: bytes, size: tuple[int, int]) -> np.ndarray:
     # decoders raise nearly anything for damaged files
     except Exception as error:
         raise LatentError(f'not a picture: {error}') from error
-    return np.asarray(picture.resize(size, Image.Resampling.BICUBIC))
+    return np.asarray(picture.resize(size, Image.BICUBIC))
 
 
 class ImageFileCodec(Codec):
@@ -304,7 +305,7 @@ class ImageFileCodec(Codec):
         """Encode an image; see the base class. The latent is the file's bytes, uint8 [n]."""
         check_image(image)
         picture = Image.fromarray(np.ascontiguousarray(image))
-        resized = np.asarray(picture.resize(self.input_size, Image.Resampling.LANCZOS))
+        resized = np.asarray(picture.resize(self.input_size, Image.LANCZOS))
         content = ImageFileSearch(resized, self.name).best(max_bytes).content
         return np.frombuffer(content, np.uint8).copy()
 

@@ -18,14 +18,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 import time
 
+import numpy as np
+import PIL
+
 from auv_image_codec.codecs import codec_names, decode_packet, encode_packet
 from auv_image_codec.codecs.base import Codec
 from auv_image_codec.codecs.image_file import (
     CONTAINER, FORMATS, ImageFileSearch, unavailable_reason)
 from auv_image_codec.codecs.packet import OVERHEAD_BYTES
 from auv_image_codec.errors import AuvImageCodecError, BudgetError, UnknownCodecError, WeightsError
-import numpy as np
-import PIL
 
 
 @dataclass(frozen=True)

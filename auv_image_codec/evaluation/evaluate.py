@@ -32,14 +32,15 @@ from pathlib import Path
 import platform
 import shutil
 
+import numpy as np
+from PIL import Image
+
 from auv_image_codec import __version__
 from auv_image_codec.errors import AuvImageCodecError
 from auv_image_codec.evaluation.contenders import Contender
 from auv_image_codec.evaluation.lpips import Lpips, SMALLEST_SIDE
 from auv_image_codec.evaluation.metrics import ms_ssim, mse, psnr_db, ssim
 from auv_image_codec.evaluation.sources import decode_image, SourceImage
-import numpy as np
-from PIL import Image
 
 DEFAULT_SIZE = 224
 FORMAT_VERSION = 1
@@ -195,13 +196,14 @@ class Evaluation:
     :param rates: limits of a whole packet in bytes; reconstructions are kept of the largest.
     :param size: pixels a side that images are resampled to, and at which errors are taken.
     :param fresh: start anew where the folder holds an evaluation.
+    :param update: where it holds one of other codecs, keep what is of the same ones.
     :raises SettingsError: if the folder holds an evaluation with other settings.
     :raises OSError: if the folder cannot be written.
     """
 
     def __init__(self, images: Sequence[SourceImage], contenders: Sequence[Contender],
                  output: Path, rates: Sequence[int] = (500,), size: int = DEFAULT_SIZE,
-                 fresh: bool = False, lpips: Lpips | None = None):
+                 fresh: bool = False, update: bool = False, lpips: Lpips | None = None):
         self.images, self.contenders = list(images), list(contenders)
         self.output, self.rates, self.size = Path(output), sorted(set(rates)), size
         self.settings = make_settings(self.images, self.contenders, self.rates, size)
@@ -209,47 +211,68 @@ class Evaluation:
         self._sheet = sheet_numbers(len(self.images))
         self._row_names = [row for contender in self.contenders for row in contender.rows]
         self.output.mkdir(parents=True, exist_ok=True)
-        self._prepare_folder(fresh)
-        self._done = self._read_done()
+        self._rows = self._prepare_folder(fresh, update)
 
     @property
     def done(self) -> int:
-        """Number of images that an earlier run evaluated."""
-        return len(self._done)
+        """Number of images that an earlier run evaluated with all codecs."""
+        return sum(not self._pending(image.name) for image in self.images)
 
-    def _prepare_folder(self, fresh: bool) -> None:
+    def _pending(self, name: str) -> list[Contender]:
+        """Return the contenders that an image has not been through."""
+        present = {row['codec'] for row in self._rows.get(name, ())}
+        return [contender for contender in self.contenders if not present >= {*contender.rows}]
+
+    def _prepare_folder(self, fresh: bool, update: bool) -> dict[str, list[dict]]:
+        """Return the rows of an earlier run that hold, by image; leave only these in the file."""
         path = self.output / SETTINGS_FILE
+        rows: dict[str, list[dict]] = {}
         if path.exists() and not fresh:
             try:
                 found = json.loads(path.read_text())
             except ValueError:
                 found = {}
-            if found != self.settings:
+            other = self.settings | ({'codecs': found.get('codecs')} if update else {})
+            if found != other:
                 raise SettingsError(
                     f'{self.output} holds an evaluation with other settings '
-                    f'({_difference(found, self.settings)}); take another folder, or start anew '
-                    'with --fresh')
-            return
-        (self.output / ROWS_FILE).unlink(missing_ok=True)
+                    f'({_difference(found, other)}); take another folder, or start anew with '
+                    '--fresh')
+            rows = self._read_rows({name for name, identity in found['codecs'].items()
+                                    if self.settings['codecs'].get(name) == identity})
+        else:
+            shutil.rmtree(self.output / RECONSTRUCTIONS, ignore_errors=True)
         (self.output / RESULTS_FILE).unlink(missing_ok=True)
-        shutil.rmtree(self.output / RECONSTRUCTIONS, ignore_errors=True)
-        _write(path, json.dumps(self.settings, indent=2) + '\n')
-
-    def _read_done(self) -> dict[str, list[dict]]:
-        """Return the rows of the images that are complete, and leave only these in the file."""
-        path = self.output / ROWS_FILE
-        groups: dict[str, list[dict]] = {}
-        for row in _read_rows(path) if path.exists() else ():
-            groups.setdefault(row['image'], []).append(row)
-        expected = {(name, rate) for name in self._row_names for rate in self.rates}
-        kept = [self.images[number].name for number in self._sheet
-                if not reconstruction_path(self.output, number, 'source').exists()]
-        done = {image: rows for image, rows in groups.items() if image not in kept
-                and {(row['codec'], row['max_bytes']) for row in rows} == expected}
         (self.output / RECONSTRUCTIONS).mkdir(exist_ok=True)
-        _write(path, ','.join(COLUMNS) + '\n'
-               + _rows_as_text(row for rows in done.values() for row in rows))
-        return done
+        # the rows first: settings must never promise more than there is
+        self._write_rows(rows)
+        _write(path, json.dumps(self.settings, indent=2) + '\n')
+        return rows
+
+    def _read_rows(self, valid: set[str]) -> dict[str, list[dict]]:
+        """Return the rows of valid codecs that are complete, pictures included, by image."""
+        path = self.output / ROWS_FILE
+        groups: dict[tuple[str, str], list[dict]] = {}
+        for row in _read_rows(path) if path.exists() else ():
+            groups.setdefault((row['image'], row['codec']), []).append(row)
+        sheet = {self.images[number].name: number for number in self._sheet}
+        rows: dict[str, list[dict]] = {}
+        for (image, codec), group in groups.items():
+            number = sheet.get(image)
+            kept = number is None or all(
+                reconstruction_path(self.output, number, name).exists() for name in (
+                    'source', *(codec for row in group if row['bytes'] is not None
+                                and row['max_bytes'] == self.rates[-1])))
+            if codec in valid and kept and sorted(r['max_bytes'] for r in group) == self.rates:
+                rows.setdefault(image, []).extend(group)
+        return rows
+
+    def _write_rows(self, rows: dict[str, list[dict]]) -> None:
+        """Write the whole file of rows, images and codecs in their order."""
+        order = {name: number for number, name in enumerate(self._row_names)}
+        _write(self.output / ROWS_FILE, ','.join(COLUMNS) + '\n' + _rows_as_text(
+            row for image in self.images
+            for row in sorted(rows.get(image.name, ()), key=lambda row: order[row['codec']])))
 
     def run(self, on_failure: Callable[[str, Exception], None] = lambda name, reason: None,
             progress: Callable[[Sequence], Iterable] = iter) -> Results:
@@ -262,34 +285,38 @@ class Evaluation:
         """
         failures: dict[str, str] = {}
         todo = [(number, image) for number, image in enumerate(self.images)
-                if image.name not in self._done]
+                if self._pending(image.name)]
         with (self.output / ROWS_FILE).open('a') as file:
             for number, image in progress(todo):
                 try:
-                    rows = self._evaluate(number, image)
+                    rows = self._evaluate(number, image, self._pending(image.name))
                 except (AuvImageCodecError, OSError, ValueError, RuntimeError) as error:
                     failures[image.name] = str(error)
                     on_failure(image.name, error)
                     continue
                 file.write(_rows_as_text(rows))
                 file.flush()
-                self._done[image.name] = rows
-        rows = [row for image in self.images for row in self._done.get(image.name, ())]
-        if not rows:
+                self._rows.setdefault(image.name, []).extend(rows)
+        complete = {image.name: self._rows[image.name] for image in self.images
+                    if not self._pending(image.name)}
+        if not complete:
             raise AuvImageCodecError('no image could be evaluated')
+        self._write_rows(complete)
+        rows = _read_rows(self.output / ROWS_FILE)
         results = Results(rows, summarize(rows), failures, self.settings, [
             self.images[number].name for number in self._sheet
-            if self.images[number].name in self._done])
+            if self.images[number].name in complete])
         _write(self.output / RESULTS_FILE, json.dumps(_finite({
             'settings': self.settings, 'environment': environment(),
             'summary': results.summary, 'failures': failures}), indent=2) + '\n')
         return results
 
-    def _evaluate(self, number: int, image: SourceImage) -> list[dict]:
+    def _evaluate(self, number: int, image: SourceImage,
+                  contenders: Sequence[Contender]) -> list[dict]:
         """Return the rows of one image."""
         source = decode_image(image.read(), self.size)
         rows, pictures = [], {}
-        for contender in self.contenders:
+        for contender in contenders:
             for coded in contender.code(source, self.rates):
                 row = dict.fromkeys(COLUMNS) | {
                     'image': image.name, 'codec': coded.codec, 'max_bytes': coded.max_bytes,

@@ -73,7 +73,7 @@ def write_rate_distortion(path: str | Path, summary: Sequence[dict], title: str)
     figure.suptitle(title, fontsize=12)
     if handles:
         figure.legend(handles.values(), handles.keys(), loc='lower center', fontsize=9,
-                      ncols=min(len(handles), 7), frameon=False)
+                      ncol=min(len(handles), 7), frameon=False)
     figure.tight_layout(rect=(0, 0.07, 1, 0.98))
     figure.savefig(path, format='png')
 
@@ -130,7 +130,7 @@ def write_per_image(path: str | Path, rows: Sequence[dict], max_bytes: int, titl
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize=8, loc='upper center', bbox_to_anchor=(0.5, -0.11), ncols=2,
+            axes.legend(fontsize=8, loc='upper center', bbox_to_anchor=(0.5, -0.11), ncol=2,
                         frameon=False)
     figure.suptitle(title, fontsize=12)
     figure.tight_layout(rect=(0, 0, 1, 0.99))

@@ -20,13 +20,14 @@ torchvision nor the internet is needed: the weights come with the package, as fl
 """
 from pathlib import Path
 
-from auv_image_codec.errors import WeightsError
-from auv_image_codec.resources import share_directory
 import numpy as np
 import safetensors
 from safetensors.torch import load_file
 import torch
 from torch.nn import functional
+
+from auv_image_codec.errors import WeightsError
+from auv_image_codec.resources import share_directory
 
 WEIGHTS_FILE = Path('weights') / 'lpips' / 'alexnet.safetensors'
 SMALLEST_SIDE = 31          # pixels; below, the pooling layers leave nothing

@@ -23,9 +23,10 @@ import os
 from pathlib import Path
 import tarfile
 
-from auv_image_codec.errors import AuvImageCodecError, InvalidImageError
 import numpy as np
 from PIL import Image, ImageOps
+
+from auv_image_codec.errors import AuvImageCodecError, InvalidImageError
 
 BAG_SUFFIXES = ('.mcap', '.db3')
 
@@ -171,5 +172,5 @@ def decode_image(content: bytes, size: int | None = None) -> np.ndarray:
     except Exception as error:
         raise InvalidImageError(f'the image file is damaged: {error}', 'damaged_image') from error
     if size is not None:
-        picture = picture.resize((size, size), Image.Resampling.LANCZOS)
+        picture = picture.resize((size, size), Image.LANCZOS)
     return np.array(picture)
