@@ -109,10 +109,9 @@ class Graph:
         return node
 
     def add(self, node_class, **parameters):
-        """Add a node with parameters (a.b is written a__b); small thread counts by default."""
-        values = {'threads': 1, **parameters}
+        """Add a node with parameters (a.b is written a__b)."""
         overrides = [Parameter(name.replace('__', '.'), value=value)
-                     for name, value in values.items()]
+                     for name, value in parameters.items()]
         return self._add(node_class(context=self.context, parameter_overrides=overrides))
 
     def remove(self, node):

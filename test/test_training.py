@@ -22,8 +22,9 @@ from auv_image_codec.errors import RecipeError, TrainingDataError
 from auv_image_codec.evaluation.bags import read_compressed_images
 from auv_image_codec.evaluation.metrics import mse
 from auv_image_codec.resources import share_directory
+from auv_image_codec.training.augmentation import augment
 from auv_image_codec.training.data import load_shard, TrainingBatches
-from auv_image_codec.training.recipe import load_recipe
+from auv_image_codec.training.recipe import AugmentationRecipe, load_recipe
 from auv_image_codec.training.train import train
 import numpy as np
 from PIL import Image
@@ -37,6 +38,7 @@ RECIPE = {
     'data': {'train': ['a.tar'], 'validation': 'b.tar'},
     'optimization': {'epochs': 3, 'batch_size': 4, 'principal_components_start': False,
                      'averaging_decay': 0.5, 'validation_interval_steps': 2},
+    'augmentation': {'smallest_crop': 0.8, 'colour_jitter': 0.1, 'turbidity': 0.2},
 }
 
 
@@ -128,8 +130,40 @@ def test_a_time_limit_ends_with_usable_weights(tmp_path, data_directory):
     weights = run(recipe, data_directory, tmp_path, max_minutes=0.02)
     assert create_codec('autoencoder', weights).latent_dim == 4
     assert (tmp_path / 'run' / 'last.ckpt').is_file()
-    with Image.open(tmp_path / 'run' / 'loss_curves.png') as curves:
-        assert len(curves.convert('RGB').getcolors(1 << 20)) > 10
+    for picture in ('loss_curves.png', 'reconstructions.png'):
+        with Image.open(tmp_path / 'run' / picture) as image:
+            assert len(image.convert('RGB').getcolors(1 << 20)) > 10
+    assert list((tmp_path / 'run' / 'tensorboard').rglob('events.*'))
+
+
+@pytest.mark.slow
+def test_it_stops_when_validation_gets_no_better(tmp_path, data_directory):
+    recipe = write_recipe(tmp_path / 'tiny.yaml', optimization={
+        **RECIPE['optimization'], 'epochs': 1000, 'learning_rate': 0.0,
+        'early_stopping_validations': 2})
+    run(recipe, data_directory, tmp_path)
+    assert torch.load(tmp_path / 'run' / 'last.ckpt', weights_only=True)['global_step'] == 6
+
+
+def test_augmentation_varies_images_within_its_limits():
+    images = torch.rand(4, 3, 32, 32, generator=torch.manual_seed(0)) * 0.8 + 0.1
+    unchanged = augment(images, AugmentationRecipe(), 0, 0)
+    assert torch.equal(unchanged, images)
+    recipe = AugmentationRecipe(smallest_crop=0.7, colour_jitter=0.2, turbidity=0.4)
+    first = augment(images, recipe, 0, 5)
+    assert torch.equal(first, augment(images, recipe, 0, 5))
+    assert not torch.equal(first, augment(images, recipe, 0, 6))
+    assert first.shape == images.shape and first.min() >= 0 and first.max() <= 1
+    assert all((first[i] - images[i]).abs().mean() > 0.01 for i in range(4))
+
+
+def test_a_veil_lowers_contrast_and_a_crop_keeps_colours():
+    images = torch.rand(8, 3, 32, 32, generator=torch.manual_seed(0))
+    clouded = augment(images, AugmentationRecipe(turbidity=0.5), 0, 0)
+    ratio = clouded.std((2, 3)) / images.std((2, 3))
+    assert (ratio >= 0.499).all() and (ratio <= 1.001).all() and ratio.min() < 0.8
+    flat = torch.full((2, 3, 16, 16), 0.3)
+    assert torch.allclose(augment(flat, AugmentationRecipe(smallest_crop=0.5), 0, 0), flat)
 
 
 @pytest.mark.slow
@@ -181,6 +215,7 @@ def test_images_of_weight_zero_are_never_drawn():
     ({'optimization': {'learning_rate': -1}}, 'learning_rate: is -1.0, must be in 0..1'),
     ({'optimization': {'epochs': 2.5}}, 'must be of type int, not 2.5'),
     ({'optimization': []}, 'must be a mapping, not list'),
+    ({'augmentation': {'turbidity': 1}}, 'augmentation.turbidity: is 1.0, must be in 0..0.9'),
 ])
 def test_a_wrong_recipe_names_the_entry(tmp_path, changes, message):
     with pytest.raises(RecipeError) as raised:

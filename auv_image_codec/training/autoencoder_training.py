@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from auv_image_codec.networks.autoencoder import AutoencoderDecoder, AutoencoderEncoder
+from auv_image_codec.training.augmentation import augment
 from auv_image_codec.training.data import as_network_input
 from auv_image_codec.training.recipe import Recipe
 
@@ -68,7 +69,9 @@ class AutoencoderTraining(lightning.LightningModule):
 
     def training_step(self, batch, _):
         """Return the mean squared error of a uint8 batch [N, H, W, 3]."""
-        images = as_network_input(batch).to(memory_format=torch.channels_last)
+        images = augment(as_network_input(batch), self.recipe.augmentation,
+                         self.recipe.optimization.seed, self.global_step)
+        images = images.to(memory_format=torch.channels_last)
         loss = functional.mse_loss(self.network(images), images)
         self.log('train_mse', loss, prog_bar=True)
         return loss

@@ -11,16 +11,19 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Pictures of a training run: how its errors fell."""
+"""Pictures of a training run: how its errors fell, and how its reconstructions got sharper."""
 import csv
 from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
 import numpy as np
+from PIL import Image
+import torch
 
 matplotlib.use('Agg')
 
+SHOWN_STRIPS = 7            # in the picture of reconstructions
 SMOOTHING_POINTS = 25       # of the training loss, which differs from batch to batch
 
 
@@ -64,4 +67,36 @@ def draw_loss_curves(run_directory: Path, path: Path, name: str) -> None:
     lines = [*axes.get_lines(), *right.get_lines()]
     axes.legend(handles=[line for line in lines if not line.get_label().startswith('_')],
                 loc='center right')
+    figure.savefig(path, dpi=120)
+
+
+def write_strip(images: torch.Tensor, path: Path) -> None:
+    """Write float images [N, 3, H, W] in 0..1 side by side as a PNG file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    Image.fromarray(np.concatenate(list(pixels), 1)).save(path)
+
+
+def draw_reconstructions(images: np.ndarray, strips: Path, path: Path) -> None:
+    """
+    Draw images and, below each, its reconstructions at some steps of a run.
+
+    :param images: uint8 [N, H, W, 3].
+    :param strips: directory of strips that write_strip made, named by their steps.
+    :param path: PNG file to write.
+    """
+    found = sorted(strips.glob('*.png'))
+    if not found:
+        return
+    chosen = np.unique(np.linspace(0, len(found) - 1, SHOWN_STRIPS).astype(int))
+    rows = {'image': np.concatenate(list(images), 1)}
+    for index in chosen:
+        with Image.open(found[index]) as strip:
+            rows[f'step {int(found[index].stem):,}'] = np.array(strip)
+    width = 10.0
+    figure = Figure(figsize=(width, width * len(rows) / len(images) + 0.3), layout='constrained')
+    for axes, (title, row) in zip(figure.subplots(len(rows), squeeze=False)[:, 0], rows.items()):
+        axes.imshow(row)
+        axes.set_ylabel(title)
+        axes.set(xticks=[], yticks=[])
     figure.savefig(path, dpi=120)

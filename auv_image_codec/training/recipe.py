@@ -42,6 +42,15 @@ class DataRecipe:
 
 
 @dataclass(frozen=True)
+class AugmentationRecipe:
+    """How images are varied, see training.augmentation; half of them are mirrored in any case."""
+
+    smallest_crop: float = 1.0                          # share of the sides; 1: no crops
+    colour_jitter: float = 0.0                          # of gain and curve of each channel
+    turbidity: float = 0.0                              # most light that a veil takes
+
+
+@dataclass(frozen=True)
 class OptimizationRecipe:
     """How: Adam with a learning rate that falls in steps, on the mean squared error."""
 
@@ -56,6 +65,7 @@ class OptimizationRecipe:
     warmup_steps: int = 0
     gradient_clip_norm: float = 1.0
     validation_interval_steps: int = 500
+    early_stopping_validations: int = 0                 # without improvement; 0: never
     seed: int = 0
 
 
@@ -67,6 +77,7 @@ class Recipe:
     network: NetworkRecipe
     data: DataRecipe
     optimization: OptimizationRecipe
+    augmentation: AugmentationRecipe = AugmentationRecipe()
     quantization_step: float = 0.25         # of the latent, see training.calibration
 
 
@@ -143,6 +154,11 @@ def _check(recipe: Recipe, path: Path) -> None:
         ('optimization.gradient_clip_norm', optimization.gradient_clip_norm, 0, 1e6),
         ('optimization.validation_interval_steps', optimization.validation_interval_steps,
          1, 1_000_000),
+        ('optimization.early_stopping_validations', optimization.early_stopping_validations,
+         0, 1_000_000),
+        ('augmentation.smallest_crop', recipe.augmentation.smallest_crop, 0.1, 1),
+        ('augmentation.colour_jitter', recipe.augmentation.colour_jitter, 0, 0.9),
+        ('augmentation.turbidity', recipe.augmentation.turbidity, 0, 0.9),
         ('optimization.seed', optimization.seed, 0, 2**32 - 1),
         ('quantization_step', recipe.quantization_step, 1e-6, 1e6),
     ]

@@ -20,8 +20,10 @@ import shutil
 import warnings
 
 import lightning
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.callbacks import (
+    Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar,
+)
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 import numpy as np
 import torch
@@ -32,16 +34,20 @@ from auv_image_codec.networks.autoencoder import INPUT_SIZE
 from auv_image_codec.training.autoencoder_training import AutoencoderTraining
 from auv_image_codec.training.closed_form import start_from_principal_components
 from auv_image_codec.training.data import (
-    ImageArray, load_shard, read_manifest, TrainingBatches,
+    as_network_input, ImageArray, load_shard, read_manifest, TrainingBatches,
 )
 from auv_image_codec.training.export import export_autoencoder
-from auv_image_codec.training.figures import draw_loss_curves
+from auv_image_codec.training.figures import (
+    draw_loss_curves, draw_reconstructions, write_strip,
+)
 from auv_image_codec.training.recipe import load_recipe, Recipe
 
 CHECKPOINT_MINUTES = 4
 LAST_CHECKPOINT = 'last.ckpt'
 BEST_CHECKPOINT = 'best.ckpt'
 LOSS_CURVES = 'loss_curves.png'
+RECONSTRUCTIONS = 'reconstructions.png'
+SHOWN_IMAGES = 6            # of the validation set, in the picture of reconstructions
 
 
 class _AtomicCheckpointIO(TorchCheckpointIO):
@@ -73,6 +79,20 @@ class _SaveOnStop(Callback):
             trainer.save_checkpoint(self._path)
 
 
+class _DrawReconstructions(Callback):
+    """Draw a few validation images, as they come back, at every validation."""
+
+    def __init__(self, images: np.ndarray, directory: Path):
+        self._images = torch.from_numpy(np.array(images))
+        self._directory = directory
+
+    def on_validation_end(self, trainer, pl_module):
+        with torch.no_grad():
+            inputs = as_network_input(self._images.to(pl_module.device))
+            reconstructed = pl_module.averaged(inputs).clamp(0, 1).cpu()
+        write_strip(reconstructed, self._directory / f'{trainer.global_step:08d}.png')
+
+
 def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights: Path,
           max_minutes: float = math.inf, device: str = 'auto') -> dict:
     """
@@ -80,8 +100,8 @@ def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights:
 
     :param recipe_path: a YAML file of config/train/.
     :param data_directory: what the recipe's relative paths are relative to.
-    :param run_directory: checkpoints, logs and loss curves of this run; decoded shards go beside
-        it, for all runs.
+    :param run_directory: checkpoints, logs (CSV and TensorBoard), loss curves and pictures of this
+        run; decoded shards go beside it, for all runs.
     :param weights: the directory to write encoder.safetensors, decoder.safetensors and
         model_card.md to.
     :param max_minutes: stop then, with weights of the best checkpoint so far; the same command
@@ -108,7 +128,10 @@ def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights:
         module.restart_average()
     module.to(memory_format=torch.channels_last)
 
-    trainer = _trainer(recipe, run_directory, steps_per_epoch, max_minutes, device)
+    shown = validation.images[:SHOWN_IMAGES]
+    strips = run_directory / 'reconstructions'
+    trainer = _trainer(recipe, run_directory, steps_per_epoch, max_minutes, device,
+                       [_DrawReconstructions(shown, strips)])
     if recipe.optimization.epochs:
         loaders = _loaders(recipe, training, keys, validation, data_directory, trainer)
         with warnings.catch_warnings():
@@ -124,6 +147,7 @@ def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights:
             state = torch.load(best, map_location='cpu', weights_only=True)
             module.load_state_dict(state['state_dict'])
         draw_loss_curves(run_directory, run_directory / LOSS_CURVES, recipe.name)
+        draw_reconstructions(shown, strips, run_directory / RECONSTRUCTIONS)
     test = (_load(recipe.data.test, data_directory, run_directory) if recipe.data.test else None)
     return export_autoencoder(recipe, recipe_path, module.averaged.cpu(), training, validation,
                               test, trainer.global_step, str(trainer.strategy.root_device),
@@ -175,8 +199,12 @@ def _stack(images: list[np.ndarray]) -> torch.Tensor:
 
 
 def _trainer(recipe: Recipe, run_directory: Path, steps_per_epoch: int, max_minutes: float,
-             device: str) -> lightning.Trainer:
+             device: str, callbacks: list[Callback]) -> lightning.Trainer:
     max_steps = recipe.optimization.epochs * steps_per_epoch
+    patience = recipe.optimization.early_stopping_validations
+    if patience:
+        callbacks = [*callbacks, EarlyStopping('validation_mse', patience=patience)]
+    # saved last: a checkpoint must hold what the other callbacks learned from this validation
     checkpoints = [
         ModelCheckpoint(run_directory, filename=Path(LAST_CHECKPOINT).stem,
                         train_time_interval=timedelta(minutes=CHECKPOINT_MINUTES),
@@ -192,6 +220,7 @@ def _trainer(recipe: Recipe, run_directory: Path, steps_per_epoch: int, max_minu
         val_check_interval=recipe.optimization.validation_interval_steps,
         check_val_every_n_epoch=None, num_sanity_val_steps=0,
         gradient_clip_val=recipe.optimization.gradient_clip_norm or None,
-        callbacks=[*checkpoints, TQDMProgressBar(refresh_rate=10)],
-        plugins=[_AtomicCheckpointIO()], logger=CSVLogger(run_directory, 'log'),
+        callbacks=[TQDMProgressBar(refresh_rate=10), *callbacks, *checkpoints],
+        plugins=[_AtomicCheckpointIO()],
+        logger=[CSVLogger(run_directory, 'log'), TensorBoardLogger(run_directory, 'tensorboard')],
         log_every_n_steps=20, enable_model_summary=False)
