@@ -129,7 +129,10 @@ def test_a_time_limit_ends_with_usable_weights(tmp_path, data_directory):
         **RECIPE['optimization'], 'epochs': 10_000})
     weights = run(recipe, data_directory, tmp_path, max_minutes=0.02)
     assert create_codec('autoencoder', weights).latent_dim == 4
-    assert (tmp_path / 'run' / 'last.ckpt').is_file()
+    last = tmp_path / 'run' / 'last.ckpt'
+    steps = torch.load(last, weights_only=True)['global_step']
+    run(recipe, data_directory, tmp_path, max_minutes=0.02)
+    assert torch.load(last, weights_only=True)['global_step'] > steps > 0
     for picture in ('loss_curves.png', 'reconstructions.png'):
         with Image.open(tmp_path / 'run' / picture) as image:
             assert len(image.convert('RGB').getcolors(1 << 20)) > 10

@@ -17,6 +17,7 @@ import math
 import os
 from pathlib import Path
 import shutil
+import time
 import warnings
 
 import lightning
@@ -79,6 +80,17 @@ class _SaveOnStop(Callback):
             trainer.save_checkpoint(self._path)
 
 
+class _StopInTime(Callback):
+    """Stop when the time of this call is up; Lightning's max_time counts all calls of a run."""
+
+    def __init__(self, minutes: float):
+        self._end = time.monotonic() + 60 * minutes
+
+    def on_train_batch_end(self, trainer, *_):
+        if time.monotonic() >= self._end:
+            trainer.should_stop = True
+
+
 class _DrawReconstructions(Callback):
     """Draw a few validation images, as they come back, at every validation."""
 
@@ -131,7 +143,7 @@ def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights:
     shown = validation.images[:SHOWN_IMAGES]
     strips = run_directory / 'reconstructions'
     trainer = _trainer(recipe, run_directory, steps_per_epoch, max_minutes, device,
-                       [_DrawReconstructions(shown, strips)])
+                       [_DrawReconstructions(shown, strips), _StopInTime(max_minutes)])
     if recipe.optimization.epochs:
         loaders = _loaders(recipe, training, keys, validation, data_directory, trainer)
         with warnings.catch_warnings():
@@ -216,7 +228,6 @@ def _trainer(recipe: Recipe, run_directory: Path, steps_per_epoch: int, max_minu
     return lightning.Trainer(
         accelerator={'cuda': 'gpu'}.get(device, device), devices=1,
         max_steps=max_steps, max_epochs=-1, limit_train_batches=max_steps or 1.0,
-        max_time=None if math.isinf(max_minutes) else timedelta(minutes=max_minutes),
         val_check_interval=recipe.optimization.validation_interval_steps,
         check_val_every_n_epoch=None, num_sanity_val_steps=0,
         gradient_clip_val=recipe.optimization.gradient_clip_norm or None,
