@@ -15,6 +15,11 @@
 from pathlib import Path
 import tarfile
 
+import cv2
+import numpy as np
+from PIL import Image
+import pytest
+
 from auv_image_codec.codecs import (
     codec_names, create_codec, decode_packet, encode_packet,
 )
@@ -27,10 +32,6 @@ from auv_image_codec.errors import (
 from auv_image_codec.evaluation.bags import read_compressed_images
 from auv_image_codec.evaluation.metrics import psnr_db
 from auv_image_codec.resources import share_directory, weights_directory
-import cv2
-import numpy as np
-from PIL import Image
-import pytest
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / 'shared' / 'data'
 

@@ -14,6 +14,11 @@
 """The closed-form start and the calibration of the latent, on real frames."""
 import io
 
+import numpy as np
+from PIL import Image
+import pytest
+import torch
+
 from auv_image_codec.codecs.entropy import LatentEntropyModel
 from auv_image_codec.evaluation.bags import read_compressed_images
 from auv_image_codec.networks.autoencoder import AutoencoderDecoder, AutoencoderEncoder
@@ -22,10 +27,6 @@ from auv_image_codec.training.calibration import (
     all_latents, find_quantizer, find_tables, quantize, rotate_latent)
 from auv_image_codec.training.closed_form import start_from_principal_components
 from auv_image_codec.training.data import as_network_input, ImageArray
-import numpy as np
-from PIL import Image
-import pytest
-import torch
 
 pytestmark = pytest.mark.slow       # the components of cells alone take seconds
 LATENT_DIM = 11                     # six frames and their mirror images, less their mean

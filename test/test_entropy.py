@@ -14,11 +14,12 @@
 """Entropy coding: golden bytes, any symbols, hostile bytes."""
 import hashlib
 
-from auv_image_codec.codecs.entropy import frequencies_from_counts, LatentEntropyModel
-from auv_image_codec.errors import LatentError, PacketCorruptError
 from hypothesis import given, strategies
 import numpy as np
 import pytest
+
+from auv_image_codec.codecs.entropy import frequencies_from_counts, LatentEntropyModel
+from auv_image_codec.errors import LatentError, PacketCorruptError
 
 DIMENSIONS = 64
 

@@ -16,6 +16,9 @@ from dataclasses import replace
 from itertools import product
 import random
 
+from hypothesis import given, strategies
+import pytest
+
 from auv_image_codec.codecs.packet import (
     build_packet, HEADER_BYTES, LARGEST_STAMP_NS, OVERHEAD_BYTES, PacketHeader, parse_packet,
     read_header,
@@ -24,8 +27,6 @@ from auv_image_codec.errors import (
     InvalidImageError, PacketCorruptError, PacketError, PacketTooLargeError, PacketTruncatedError,
     PacketVersionError, UnknownCodecError, UnknownModelError,
 )
-from hypothesis import given, strategies
-import pytest
 
 MODEL_ID = 0xC0FFEE11
 HEADER = PacketHeader('autoencoder', MODEL_ID, camera=5, sequence=200,

@@ -17,6 +17,12 @@ from pathlib import Path
 import resource
 import tarfile
 
+import numpy as np
+from PIL import Image
+import pytest
+import torch
+import yaml
+
 from auv_image_codec.codecs import create_codec, decode_packet, encode_packet
 from auv_image_codec.errors import RecipeError, TrainingDataError
 from auv_image_codec.evaluation.bags import read_compressed_images
@@ -26,11 +32,6 @@ from auv_image_codec.training.augmentation import augment
 from auv_image_codec.training.data import load_shard, TrainingBatches
 from auv_image_codec.training.recipe import AugmentationRecipe, load_recipe
 from auv_image_codec.training.train import train
-import numpy as np
-from PIL import Image
-import pytest
-import torch
-import yaml
 
 RECIPE = {
     'name': 'tiny',

@@ -15,13 +15,14 @@
 from pathlib import Path
 import shutil
 
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
 from auv_image_codec.codecs import create_codec
 from auv_image_codec.codecs.weights import read_weights, rounded, weights_path, write_weights
 from auv_image_codec.errors import WeightsError
 from auv_image_codec.resources import weights_directory
-import numpy as np
-import pytest
-from safetensors.numpy import save
 
 
 @pytest.fixture
