@@ -87,9 +87,12 @@ class Process:
 
     def describe_end(self) -> str:
         """Return how it ended, with the end of its log."""
+        return f'{self.name} ended with status {self.status}; {self.describe_log()}'
+
+    def describe_log(self) -> str:
+        """Return the end of its log."""
         lines = self.log.read_text(errors='replace').splitlines()[-8:]
-        return '\n    '.join([f'{self.name} ended with status {self.status}; its log ends with:',
-                              *lines])
+        return '\n    '.join([f'the log of {self.name} ends with:', *lines])
 
     def stop(self) -> None:
         """Stop it if it runs: politely, then firmly, with whatever it may have started."""
@@ -222,7 +225,8 @@ def wait_until_ready(recorder: Recorder, nodes: list[Process], timeout_s: float)
         if time.monotonic() > deadline:
             problem = (f'{" and ".join(sorted(waiting))} not active' if waiting
                        else 'encoder and decoder did not find each other')
-            raise DemoError(f'{problem} after {timeout_s:g} s')
+            logs = '\n'.join(node.describe_log() for node in nodes)
+            raise DemoError(f'{problem} after {timeout_s:g} s\n{logs}')
         waiting = {name for name in waiting if not recorder.is_active(name)}
         recorder.spin(0.1)
 

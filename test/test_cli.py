@@ -24,7 +24,6 @@ import numpy as np
 from PIL import Image
 import pytest
 from safetensors.numpy import save_file
-import torch
 
 from auv_image_codec.cli.files import find_files, output_paths, UsageError, write_atomically
 from auv_image_codec.cli.images import load_image
@@ -42,15 +41,6 @@ PREFIX = 'auv-image-codec: '
 ORIENTATION = 0x0112
 EXIF_TAGS = {
     'DateTimeOriginal': 0x9003, 'OffsetTimeOriginal': 0x9011, 'SubsecTimeOriginal': 0x9291}
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    """Leave the other processors to whoever else tests on this machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope='session')

@@ -23,7 +23,6 @@ import tarfile
 import numpy as np
 from PIL import Image
 import pytest
-import torch
 
 from auv_image_codec.cli.main import main
 from auv_image_codec.codecs import create_codec, decode_packet, encode_packet
@@ -42,15 +41,6 @@ pytest.importorskip('torchmetrics')
 BAG = share_directory() / 'demo' / 'robosub_gate'
 PREFIX = 'auv-image-codec: evaluate: '
 FIGURES = ('rate_distortion.png', 'per_image.png', 'contact_sheet.png')
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    """Leave the other processors to whoever else tests on this machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope='session')

@@ -30,15 +30,6 @@ pytest.importorskip('torchmetrics')
 POWERS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    """Leave the other processors to whoever else tests on this machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope='module')
 def picture() -> Image.Image:
     """Return a frame of the demo bag, 224x224."""
