@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 from datetime import datetime, timedelta, timezone
 import json
-import math
 from pathlib import Path
 
 from auv_image_codec.cli.files import Failures, find_files, PACKET_SUFFIX, UsageError
@@ -111,22 +110,9 @@ def describe_weights(path: Path) -> dict:
 
     :raises WeightsError: if it is not a safetensors file of this package.
     """
-    from safetensors import safe_open, SafetensorError
-
-    from auv_image_codec.codecs.weights import FORMAT_VERSION, METADATA_KEY, model_id_of_bytes
+    from auv_image_codec.codecs.weights import model_id_of_bytes, parse_weights
     content = path.read_bytes()
-    try:
-        with safe_open(path, framework='numpy') as file:
-            entries = file.metadata() or {}
-            shapes = [file.get_slice(key).get_shape() for key in file.keys()]
-        metadata = json.loads(entries.get(METADATA_KEY, 'null'))
-    except (SafetensorError, ValueError) as error:
-        raise WeightsError(f'not a safetensors file: {error}') from error
-    if not isinstance(metadata, dict):
-        raise WeightsError('a safetensors file, but not of this package')
-    if metadata.get('format_version') != FORMAT_VERSION:
-        raise WeightsError(f'weights format version is {metadata.get("format_version")!r}, this '
-                           f'release reads version {FORMAT_VERSION}')
+    tensors, metadata = parse_weights(content)
     model_id = metadata.get('model_id')
     if metadata.get('part') == 'decoder':
         model_id = f'{model_id_of_bytes(content):08x}'
@@ -136,8 +122,8 @@ def describe_weights(path: Path) -> dict:
         'codec': metadata.get('codec'),
         'part': metadata.get('part'),
         'model_id': model_id,
-        'tensors': len(shapes),
-        'values': sum(math.prod(shape) for shape in shapes),
+        'tensors': len(tensors),
+        'values': sum(tensor.size for tensor in tensors.values()),
         'metadata': {key: metadata[key] for key in sorted(metadata)
                      if key not in ('codec', 'part', 'model_id')},
     }

@@ -83,14 +83,10 @@ def read_weights(directory: Path, codec: str, part: str) -> Weights:
         raise WeightsError(
             f'{path}: weights of codec {codec!r} cannot be read: {error.strerror}') from error
     try:
-        tensors = _restore(load(content))
-        metadata = _metadata(content)
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise WeightsError(f'{path}: not a safetensors file: {error}') from error
-    if metadata.get('format_version') != FORMAT_VERSION:
-        raise WeightsError(
-            f'{path}: weights format version is {metadata.get("format_version")!r}, must be '
-            f'{FORMAT_VERSION}')
+        stored, metadata = parse_weights(content)
+        tensors = _restore(stored)
+    except (WeightsError, KeyError, ValueError) as error:
+        raise WeightsError(f'{path}: {error}') from error
     if (metadata.get('codec'), metadata.get('part')) != (codec, part):
         raise WeightsError(
             f'{path}: holds the {metadata.get("part")} of codec {metadata.get("codec")!r}, '
@@ -104,14 +100,27 @@ def read_weights(directory: Path, codec: str, part: str) -> Weights:
     return Weights(codec, part, model_id, network, tensors)
 
 
-def _metadata(content: bytes) -> dict:
-    """Return our metadata from a safetensors file, whose header is JSON behind its length."""
-    length = int.from_bytes(content[:8], 'little')
-    entries = json.loads(content[8:8 + length]).get('__metadata__', {})
-    metadata = json.loads(entries.get(METADATA_KEY, '{}'))
+def parse_weights(content: bytes) -> tuple[dict[str, np.ndarray], dict]:
+    """
+    Return the tensors, as they are stored, and the metadata of a weights file's content.
+
+    :raises WeightsError: if it is not a safetensors file of this package and format version.
+    """
+    try:
+        tensors = load(content)
+        # safetensors reads metadata from files only; the header is JSON behind its length
+        length = int.from_bytes(content[:8], 'little')
+        entries = json.loads(content[8:8 + length]).get('__metadata__', {})
+        metadata = json.loads(entries.get(METADATA_KEY, 'null'))
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise WeightsError(f'not a safetensors file: {error}') from error
     if not isinstance(metadata, dict):
-        raise ValueError(f'metadata is {metadata!r}, must be an object')
-    return metadata
+        raise WeightsError('a safetensors file, but not of this package')
+    if metadata.get('format_version') != FORMAT_VERSION:
+        raise WeightsError(
+            f'weights format version is {metadata.get("format_version")!r}, this release reads '
+            f'version {FORMAT_VERSION}')
+    return tensors, metadata
 
 
 def compact(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
