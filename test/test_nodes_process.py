@@ -56,7 +56,7 @@ def test_stops_cleanly_when_interrupted(ros, name, signal_number):
         process.send_signal(signal_number)
         output, _ = process.communicate(timeout=30)
         assert process.returncode == 0, output
-        assert 'Traceback' not in output and 'rror' not in output
+        assert 'Traceback' not in output
 
 
 @pytest.mark.parametrize('name', NODES)
@@ -65,7 +65,8 @@ def test_stops_cleanly_before_it_is_configured(ros, name):
         assert ros.last_status(f'/{name}: camera')[1]['state'] == 'unconfigured'
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=30)
-        assert (process.returncode, output) == (0, '')
+        assert process.returncode == 0, output
+        assert 'Traceback' not in output
 
 
 @pytest.mark.parametrize('name', NODES)
