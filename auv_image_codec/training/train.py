@@ -21,14 +21,13 @@ import time
 import warnings
 
 import lightning
-from lightning.pytorch.callbacks import (
-    Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar,
-)
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from auv_image_codec.errors import RecipeError, TrainingDataError
 from auv_image_codec.networks.autoencoder import INPUT_SIZE
@@ -78,6 +77,29 @@ class _SaveOnStop(Callback):
     def on_exception(self, trainer, pl_module, exception):
         if not isinstance(exception, TrainingDataError):
             trainer.save_checkpoint(self._path)
+
+
+class _StepProgress(Callback):
+    """A bar over the steps of the whole run, wherever this call started and may stop."""
+
+    def __init__(self):
+        self._bar = None
+
+    def on_train_start(self, trainer, pl_module):
+        self._bar = tqdm(total=trainer.max_steps, initial=trainer.global_step, unit='step',
+                         desc=f'training {pl_module.recipe.name}')
+
+    def on_train_batch_end(self, trainer, *_):
+        self._bar.set_postfix({name: f'{float(value):.5g}' for name, value in
+                               trainer.progress_bar_metrics.items()}, refresh=False)
+        self._bar.update(trainer.global_step - self._bar.n)
+
+    def on_train_end(self, *_):
+        self._bar.close()
+
+    def on_exception(self, *_):
+        if self._bar is not None:
+            self._bar.close()
 
 
 class _StopInTime(Callback):
@@ -227,11 +249,11 @@ def _trainer(recipe: Recipe, run_directory: Path, steps_per_epoch: int, max_minu
                         save_on_train_epoch_end=False, enable_version_counter=False)]
     return lightning.Trainer(
         accelerator={'cuda': 'gpu'}.get(device, device), devices=1,
-        max_steps=max_steps, max_epochs=-1, limit_train_batches=max_steps or 1.0,
+        max_steps=max_steps, max_epochs=-1,
         val_check_interval=recipe.optimization.validation_interval_steps,
         check_val_every_n_epoch=None, num_sanity_val_steps=0,
         gradient_clip_val=recipe.optimization.gradient_clip_norm or None,
-        callbacks=[TQDMProgressBar(refresh_rate=10), *callbacks, *checkpoints],
+        callbacks=[_StepProgress(), *callbacks, *checkpoints], enable_progress_bar=False,
         plugins=[_AtomicCheckpointIO()],
         logger=[CSVLogger(run_directory, 'log'), TensorBoardLogger(run_directory, 'tensorboard')],
         log_every_n_steps=20, enable_model_summary=False)
