@@ -65,9 +65,9 @@ def draw_loss_curves(run_directory: Path, path: Path, name: str) -> None:
     right.set_ylabel('validation PSNR, dB (unquantized)')
     right.plot(steps, quality, color='tab:orange', marker='.', label='validation PSNR')
     lines = [*axes.get_lines(), *right.get_lines()]
-    axes.legend(handles=[line for line in lines if not line.get_label().startswith('_')],
-                loc='center right')
-    figure.savefig(path, dpi=120)
+    figure.legend(handles=[line for line in lines if not line.get_label().startswith('_')],
+                  loc='outside lower center', ncols=2)
+    figure.savefig(path, dpi=120, bbox_inches='tight')
 
 
 def write_strip(images: torch.Tensor, path: Path) -> None:
@@ -99,4 +99,4 @@ def draw_reconstructions(images: np.ndarray, strips: Path, path: Path) -> None:
         axes.imshow(row)
         axes.set_ylabel(title)
         axes.set(xticks=[], yticks=[])
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120, bbox_inches='tight')

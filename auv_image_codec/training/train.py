@@ -12,6 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """A training run from its recipe to weights: start, resume, stop at any time, finish."""
+from collections import Counter
 from datetime import timedelta
 import math
 import os
@@ -36,10 +37,11 @@ from auv_image_codec.training.closed_form import start_from_principal_components
 from auv_image_codec.training.data import (
     as_network_input, ImageArray, load_shard, read_manifest, TrainingBatches,
 )
-from auv_image_codec.training.export import export_autoencoder
+from auv_image_codec.training.export import CODEC, export_autoencoder
 from auv_image_codec.training.figures import (
     draw_loss_curves, draw_reconstructions, write_strip,
 )
+from auv_image_codec.training.model_card import RunSummary, write_model_card
 from auv_image_codec.training.recipe import load_recipe, Recipe
 
 CHECKPOINT_MINUTES = 4
@@ -141,7 +143,7 @@ def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights:
     :param max_minutes: stop then, with weights of the best checkpoint so far; the same command
         goes on from there.
     :param device: 'auto', 'cpu' or 'cuda'.
-    :returns: the results that the model card states.
+    :returns: the results that the model card states, by set of images.
     :raises RecipeError: if the recipe is wrong, or not the one the run directory began with.
     :raises TrainingDataError: if images cannot be read or checkpoints cannot be written.
     """
@@ -166,6 +168,7 @@ def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights:
     strips = run_directory / 'reconstructions'
     trainer = _trainer(recipe, run_directory, steps_per_epoch, max_minutes, device,
                        [_DrawReconstructions(shown, strips), _StopInTime(max_minutes)])
+    best_step = 0
     if recipe.optimization.epochs:
         loaders = _loaders(recipe, training, keys, validation, data_directory, trainer)
         with warnings.catch_warnings():
@@ -176,16 +179,21 @@ def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights:
                 warnings.filterwarnings('ignore', expected)
             trainer.fit(module, *loaders, ckpt_path=last if last.is_file() else None,
                         weights_only=True)
+        best_step = trainer.global_step
         best = run_directory / BEST_CHECKPOINT
         if best.is_file():
             state = torch.load(best, map_location='cpu', weights_only=True)
             module.load_state_dict(state['state_dict'])
+            best_step = state['global_step']
         draw_loss_curves(run_directory, run_directory / LOSS_CURVES, recipe.name)
         draw_reconstructions(shown, strips, run_directory / RECONSTRUCTIONS)
-    test = (_load(recipe.data.test, data_directory, run_directory) if recipe.data.test else None)
-    return export_autoencoder(recipe, recipe_path, module.averaged.cpu(), training, validation,
-                              test, trainer.global_step, str(trainer.strategy.root_device),
-                              weights)
+    export_autoencoder(recipe, module.averaged.cpu(), training, weights)
+    sets = {'validation': validation}
+    if recipe.data.test:
+        sets['test'] = _load(recipe.data.test, data_directory, run_directory)
+    summary = RunSummary(trainer.global_step, best_step, str(trainer.strategy.root_device),
+                         len(keys), Counter(_datasets(recipe, keys, data_directory)))
+    return write_model_card(weights, CODEC, recipe, recipe_path, summary, sets)
 
 
 def _keep_recipe(recipe_path: Path, recipe: Recipe, run_directory: Path) -> None:
@@ -208,19 +216,25 @@ def _load_training_images(recipe: Recipe, data_directory: Path,
     return arrays, [key for array in arrays for key in array.keys]
 
 
+def _datasets(recipe: Recipe, keys: list[str], data_directory: Path) -> list[str]:
+    """Return the dataset of every training image; an empty list if the recipe has no manifest."""
+    if not recipe.data.manifest:
+        return []
+    dataset_of = read_manifest(Path(data_directory) / recipe.data.manifest)
+    return [dataset_of.get(key, 'not in the manifest') for key in keys]
+
+
 def _loaders(recipe: Recipe, training: list[ImageArray], keys: list[str],
              validation: ImageArray, data_directory: Path,
              trainer: lightning.Trainer) -> tuple[DataLoader, DataLoader]:
-    weights = np.ones(len(keys))
-    if recipe.data.sampling_weights:
-        dataset_of = read_manifest(Path(data_directory) / recipe.data.manifest)
-        unknown = set(recipe.data.sampling_weights) - set(dataset_of.values())
-        if unknown:
-            raise RecipeError(
-                f'data.sampling_weights: {", ".join(sorted(unknown))}: no such dataset in '
-                f'{recipe.data.manifest}')
-        weights = np.array([recipe.data.sampling_weights.get(dataset_of.get(key), 1.0)
-                            for key in keys])
+    datasets = _datasets(recipe, keys, data_directory)
+    unknown = set(recipe.data.sampling_weights) - set(datasets)
+    if unknown:
+        raise RecipeError(
+            f'data.sampling_weights: {", ".join(sorted(unknown))}: no such dataset in '
+            f'{recipe.data.manifest or "a manifest (the recipe names none)"}')
+    weights = [recipe.data.sampling_weights.get(dataset, 1.0) for dataset in datasets]
+    weights = np.array(weights) if weights else np.ones(len(keys))
     batches = TrainingBatches([array.images for array in training], weights,
                               recipe.optimization.batch_size, recipe.optimization.seed,
                               lambda: trainer.global_step)
