@@ -25,7 +25,8 @@ from PIL import Image
 import pytest
 from safetensors.numpy import save_file
 
-from auv_image_codec.cli.files import find_files, output_paths, UsageError, write_atomically
+from auv_image_codec.atomic_write import write_atomically
+from auv_image_codec.cli.files import find_files, output_paths, UsageError
 from auv_image_codec.cli.images import load_image
 from auv_image_codec.cli.main import main
 from auv_image_codec.codecs import create_codec

@@ -19,9 +19,10 @@ import io
 from pathlib import Path
 import re
 
+from auv_image_codec.atomic_write import write_atomically
 from auv_image_codec.cli.files import (
     add_codec_arguments, create_output_folder, Failures, find_files, open_codec, output_paths,
-    PACKET_SUFFIX, with_progress, write_atomically)
+    PACKET_SUFFIX, with_progress)
 from auv_image_codec.errors import AuvImageCodecError, WeightsError
 
 LARGEST_SIDE = 16384  # As in packets.

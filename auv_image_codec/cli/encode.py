@@ -17,9 +17,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from auv_image_codec.atomic_write import write_atomically
 from auv_image_codec.cli.files import (
     add_codec_arguments, create_output_folder, Failures, find_files, open_codec, output_paths,
-    PACKET_SUFFIX, UsageError, with_progress, write_atomically)
+    PACKET_SUFFIX, UsageError, with_progress)
 from auv_image_codec.errors import BudgetError
 
 

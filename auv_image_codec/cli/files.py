@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the commands share: finding inputs, naming outputs, writing them, telling of failures."""
+"""What the commands share: finding inputs, naming outputs, telling of failures."""
 from __future__ import annotations
 
 import argparse
@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import os
 from pathlib import Path
 import sys
-import tempfile
 from typing import NamedTuple
 
 
@@ -119,23 +118,6 @@ def output_paths(inputs: Sequence[InputFile], folder: Path, suffix: str) -> list
         taken.add(key(candidate))
         outputs.append(folder / candidate)
     return outputs
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all, creating its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f'.{path.name}.', dir=path.parent)
-    try:
-        with os.fdopen(descriptor, 'wb') as file:
-            file.write(data)
-        # mkstemp makes private files; give this one the usual permissions.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def create_output_folder(folder: Path) -> None:

@@ -22,13 +22,13 @@ was trained with, so both ends know the same id and a mismatch is noticed.
 from dataclasses import dataclass
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from auv_image_codec.atomic_write import write_atomically
 from auv_image_codec.errors import WeightsError
 
 # All metadata is one entry: safetensors writes several in random order, and the model id, a hash
@@ -169,8 +169,6 @@ def write_weights(directory: Path, codec: str, network: dict[str, dict],
     :param tensors: for each part, its tensors.
     :returns: the new model id.
     """
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
     contents = {}
     for part in ('decoder', 'encoder'):
         metadata = {'format_version': FORMAT_VERSION, 'codec': codec, 'part': part,
@@ -179,8 +177,5 @@ def write_weights(directory: Path, codec: str, network: dict[str, dict],
             metadata['model_id'] = f'{model_id_of_bytes(contents["decoder"]):08x}'
         contents[part] = save(compact(tensors[part]), {METADATA_KEY: json.dumps(metadata)})
     for part, content in contents.items():
-        path = weights_path(directory, part)
-        partial = path.with_suffix('.partial')
-        partial.write_bytes(content)
-        os.replace(partial, path)
+        write_atomically(weights_path(directory, part), content)
     return model_id_of_bytes(contents['decoder'])

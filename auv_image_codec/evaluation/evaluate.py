@@ -27,7 +27,6 @@ import hashlib
 import io
 import json
 import math
-import os
 from pathlib import Path
 import platform
 import shutil
@@ -36,6 +35,7 @@ import numpy as np
 from PIL import Image
 
 from auv_image_codec import __version__
+from auv_image_codec.atomic_write import write_atomically
 from auv_image_codec.errors import AuvImageCodecError
 from auv_image_codec.evaluation.contenders import Contender
 from auv_image_codec.evaluation.lpips import Lpips, SMALLEST_SIDE
@@ -169,13 +169,6 @@ def _rows_as_text(rows: Iterable[dict]) -> str:
     return text.getvalue()
 
 
-def _write(path: Path, text: str) -> None:
-    """Write a file in one step."""
-    partial = path.with_name(f'.{path.name}.partial')
-    partial.write_text(text)
-    os.replace(partial, path)
-
-
 def reconstruction_path(output: Path, number: int, name: str) -> Path:
     """Return where a picture of the contact sheet is kept; name is a row's, or 'source'."""
     return output / RECONSTRUCTIONS / f'{number:05}_{name}.png'
@@ -246,7 +239,7 @@ class Evaluation:
         (self.output / RECONSTRUCTIONS).mkdir(exist_ok=True)
         # the rows first: settings must never promise more than there is
         self._write_rows(rows)
-        _write(path, json.dumps(self.settings, indent=2) + '\n')
+        write_atomically(path, (json.dumps(self.settings, indent=2) + '\n').encode())
         return rows
 
     def _read_rows(self, valid: set[str]) -> dict[str, list[dict]]:
@@ -270,9 +263,10 @@ class Evaluation:
     def _write_rows(self, rows: dict[str, list[dict]]) -> None:
         """Write the whole file of rows, images and codecs in their order."""
         order = {name: number for number, name in enumerate(self._row_names)}
-        _write(self.output / ROWS_FILE, ','.join(COLUMNS) + '\n' + _rows_as_text(
+        text = ','.join(COLUMNS) + '\n' + _rows_as_text(
             row for image in self.images
-            for row in sorted(rows.get(image.name, ()), key=lambda row: order[row['codec']])))
+            for row in sorted(rows.get(image.name, ()), key=lambda row: order[row['codec']]))
+        write_atomically(self.output / ROWS_FILE, text.encode())
 
     def run(self, on_failure: Callable[[str, Exception], None] = lambda name, reason: None,
             progress: Callable[[Sequence], Iterable] = iter) -> Results:
@@ -306,9 +300,10 @@ class Evaluation:
         results = Results(rows, summarize(rows), failures, self.settings, [
             self.images[number].name for number in self._sheet
             if self.images[number].name in complete])
-        _write(self.output / RESULTS_FILE, json.dumps(_finite({
+        text = json.dumps(_finite({
             'settings': self.settings, 'environment': environment(),
-            'summary': results.summary, 'failures': failures}), indent=2) + '\n')
+            'summary': results.summary, 'failures': failures}), indent=2) + '\n'
+        write_atomically(self.output / RESULTS_FILE, text.encode())
         return results
 
     def _evaluate(self, number: int, image: SourceImage,

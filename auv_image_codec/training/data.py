@@ -22,7 +22,6 @@ import csv
 import hashlib
 import io
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +31,7 @@ from torch.utils.data import IterableDataset
 from tqdm import tqdm
 import webdataset
 
+from auv_image_codec.atomic_write import replacing, write_atomically
 from auv_image_codec.errors import TrainingDataError
 
 IMAGE_EXTENSIONS = ('webp', 'jpg', 'jpeg', 'png')
@@ -69,14 +69,10 @@ def load_shard(shard: Path, size: int, cache_directory: Path) -> ImageArray:
     array_path = cache_directory / f'{stem}.npy'
     keys_path = cache_directory / f'{stem}.json'
     if not (array_path.is_file() and keys_path.is_file()):
-        cache_directory.mkdir(parents=True, exist_ok=True)
         keys, images = _decode_shard(shard, size)
-        for path, write in ((array_path, lambda file: np.save(file, np.stack(images))),
-                            (keys_path, lambda file: file.write(json.dumps(keys).encode()))):
-            partial = path.with_suffix('.partial')
-            with open(partial, 'wb') as file:
-                write(file)
-            os.replace(partial, path)
+        with replacing(array_path) as file:
+            np.save(file, np.stack(images))
+        write_atomically(keys_path, json.dumps(keys).encode())
     return ImageArray(np.load(array_path, mmap_mode='r'), json.loads(keys_path.read_text()))
 
 
