@@ -152,9 +152,11 @@ def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights:
     run_directory.mkdir(parents=True, exist_ok=True)
     _keep_recipe(recipe_path, recipe, run_directory)
 
-    training, keys = _load_training_images(recipe, data_directory, run_directory)
+    training = [_load(name, data_directory, run_directory) for name in recipe.data.train]
+    images = sum(map(len, training))
+    datasets = _datasets(recipe, training, data_directory)
     validation = _load(recipe.data.validation, data_directory, run_directory)
-    steps_per_epoch = math.ceil(len(keys) / recipe.optimization.batch_size)
+    steps_per_epoch = math.ceil(images / recipe.optimization.batch_size)
     last = run_directory / LAST_CHECKPOINT
     lightning.seed_everything(recipe.optimization.seed, verbose=False)
     module = AutoencoderTraining(recipe, steps_per_epoch)
@@ -166,11 +168,11 @@ def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights:
 
     shown = validation.images[:SHOWN_IMAGES]
     strips = run_directory / 'reconstructions'
-    trainer = _trainer(recipe, run_directory, steps_per_epoch, max_minutes, device,
+    trainer = _trainer(recipe, run_directory, steps_per_epoch, device,
                        [_DrawReconstructions(shown, strips), _StopInTime(max_minutes)])
     best_step = 0
     if recipe.optimization.epochs:
-        loaders = _loaders(recipe, training, keys, validation, data_directory, trainer)
+        loaders = _loaders(recipe, training, datasets, validation, trainer)
         with warnings.catch_warnings():
             # batches come from memory, and as functions of the step they resume by themselves
             for expected in ('.*does not have many workers', '.*dataloader is not resumable',
@@ -192,7 +194,7 @@ def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights:
     if recipe.data.test:
         sets['test'] = _load(recipe.data.test, data_directory, run_directory)
     summary = RunSummary(trainer.global_step, best_step, str(trainer.strategy.root_device),
-                         len(keys), Counter(_datasets(recipe, keys, data_directory)))
+                         images, Counter(datasets))
     return write_model_card(weights, CODEC, recipe, recipe_path, summary, sets)
 
 
@@ -210,31 +212,25 @@ def _load(name: str, data_directory: Path, run_directory: Path) -> ImageArray:
     return load_shard(Path(data_directory) / name, INPUT_SIZE, run_directory.parent / 'decoded')
 
 
-def _load_training_images(recipe: Recipe, data_directory: Path,
-                          run_directory: Path) -> tuple[list[ImageArray], list[str]]:
-    arrays = [_load(name, data_directory, run_directory) for name in recipe.data.train]
-    return arrays, [key for array in arrays for key in array.keys]
-
-
-def _datasets(recipe: Recipe, keys: list[str], data_directory: Path) -> list[str]:
+def _datasets(recipe: Recipe, training: list[ImageArray], data_directory: Path) -> list[str]:
     """Return the dataset of every training image; an empty list if the recipe has no manifest."""
     if not recipe.data.manifest:
         return []
     dataset_of = read_manifest(Path(data_directory) / recipe.data.manifest)
-    return [dataset_of.get(key, 'not in the manifest') for key in keys]
+    return [dataset_of.get(key, 'not in the manifest')
+            for array in training for key in array.keys]
 
 
-def _loaders(recipe: Recipe, training: list[ImageArray], keys: list[str],
-             validation: ImageArray, data_directory: Path,
+def _loaders(recipe: Recipe, training: list[ImageArray], datasets: list[str],
+             validation: ImageArray,
              trainer: lightning.Trainer) -> tuple[DataLoader, DataLoader]:
-    datasets = _datasets(recipe, keys, data_directory)
     unknown = set(recipe.data.sampling_weights) - set(datasets)
     if unknown:
         raise RecipeError(
             f'data.sampling_weights: {", ".join(sorted(unknown))}: no such dataset in '
             f'{recipe.data.manifest or "a manifest (the recipe names none)"}')
     weights = [recipe.data.sampling_weights.get(dataset, 1.0) for dataset in datasets]
-    weights = np.array(weights) if weights else np.ones(len(keys))
+    weights = np.array(weights) if weights else np.ones(sum(map(len, training)))
     batches = TrainingBatches([array.images for array in training], weights,
                               recipe.optimization.batch_size, recipe.optimization.seed,
                               lambda: trainer.global_step)
@@ -246,8 +242,8 @@ def _stack(images: list[np.ndarray]) -> torch.Tensor:
     return torch.from_numpy(np.stack(images))
 
 
-def _trainer(recipe: Recipe, run_directory: Path, steps_per_epoch: int, max_minutes: float,
-             device: str, callbacks: list[Callback]) -> lightning.Trainer:
+def _trainer(recipe: Recipe, run_directory: Path, steps_per_epoch: int, device: str,
+             callbacks: list[Callback]) -> lightning.Trainer:
     max_steps = recipe.optimization.epochs * steps_per_epoch
     patience = recipe.optimization.early_stopping_validations
     if patience:
