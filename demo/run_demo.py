@@ -276,15 +276,14 @@ def run_processes(args: argparse.Namespace, frames: int) -> Recorder:
 
     try:
         # Queues for the whole bag in place of "newest frame wins": here no frame may be lost,
-        # however busy the machine is. One thread each, as threads that wait for one another
-        # stall when they have to share the processors with other programs.
+        # however busy the machine is.
         nodes = [
             start('encoder_node', 'encoder_node', '--ros-args',
                   '-r', f'image/compressed:={SOURCE_TOPIC}',
-                  '-p', 'transport:=compressed', '-p', 'threads:=1',
+                  '-p', 'transport:=compressed',
                   '-p', 'image_reliability:=reliable', '-p', f'image_queue_depth:={frames}',
                   '-p', f'qos_overrides.{LATENT_TOPIC}.publisher.depth:={frames}'),
-            start('decoder_node', 'decoder_node', '--ros-args', '-p', 'threads:=1',
+            start('decoder_node', 'decoder_node', '--ros-args',
                   '-p', f'qos_overrides.{LATENT_TOPIC}.subscription.depth:={frames}',
                   '-p', f'qos_overrides.{RECONSTRUCTED_TOPIC}.publisher.depth:={frames}')]
         print('starting encoder_node and decoder_node ...', flush=True)

@@ -36,7 +36,6 @@ from auv_image_codec.nodes.image_conversion import image_to_rgb, rgb_to_image
 from auv_image_codec.nodes.node_base import RCLError, spin
 
 NODES = ['encoder_node', 'decoder_node']
-FAST = ('-p', 'threads:=1')
 
 
 @pytest.fixture
@@ -50,7 +49,7 @@ def ros():
 @pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize('name', NODES)
 def test_stops_cleanly_when_interrupted(ros, name, signal_number):
-    with node_process(name, ros.domain, *FAST) as process:
+    with node_process(name, ros.domain) as process:
         wait_for_line(process, 'configured: codec autoencoder')
         assert ros.last_status(f'/{name}: camera')[1]['state'] == 'active'
         process.send_signal(signal_number)
@@ -128,7 +127,7 @@ def test_parameter_files_reach_the_node_in_any_namespace(ros, tmp_path, name, fi
 
 
 def test_survives_bytes_that_are_no_message(ros):
-    with node_process('decoder_node', ros.domain, *FAST, '-p',
+    with node_process('decoder_node', ros.domain, '-p',
                       'qos_overrides./latent.subscription.depth:=100') as process:
         codes = ros.publisher(LatentCode, 'latent')
         assert ros.connected(codes)
@@ -151,11 +150,11 @@ def test_survives_bytes_that_are_no_message(ros):
 
 def test_images_cross_two_processes_with_their_stamps(ros):
     parameters = str(ROOT / 'config' / 'vehicle.yaml')
-    with node_process('encoder_node', ros.domain, '--params-file', parameters, *FAST,
+    with node_process('encoder_node', ros.domain, '--params-file', parameters,
                       '-p', 'image_reliability:=reliable', '-p', 'image_queue_depth:=100',
                       '-r', 'image:=/sensors/front') as encoder, \
             node_process('decoder_node', ros.domain, '--params-file',
-                         str(ROOT / 'config' / 'surface.yaml'), *FAST) as decoder:
+                         str(ROOT / 'config' / 'surface.yaml')) as decoder:
         source = ros.publisher(Image, '/sensors/front')
         pictures = ros.collect(Image, 'reconstructed/image')
         assert ros.last_status('/encoder_node: camera')
