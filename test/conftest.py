@@ -12,14 +12,8 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """What all tests share."""
-import os
-
 import pytest
 import torch
-
-# Without shared memory: some tests kill processes, and what those leave locked in /dev/shm can
-# stop a later process that comes by the same port. For this process and all that it starts.
-os.environ.setdefault('FASTDDS_BUILTIN_TRANSPORTS', 'UDPv4')
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -41,8 +41,7 @@ rclpy.shutdown()
 def largest_segment(**variables: str) -> int:
     """Return the bytes of the largest segment of a node, and check that nothing is complained."""
     environment = {name: value for name, value in os.environ.items()
-                   if not name.endswith('_DEFAULT_PROFILES_FILE')
-                   and name != 'FASTDDS_BUILTIN_TRANSPORTS'}
+                   if not name.endswith('_DEFAULT_PROFILES_FILE')}
     environment.update(ROS_DOMAIN_ID=str(os.getpid() % 100 + 1), **variables)
     result = subprocess.run([sys.executable, '-c', MEASURE], env=environment, text=True,
                             capture_output=True, timeout=60)
