@@ -87,6 +87,38 @@ def test_the_latent_has_500_dimensions_and_its_payload_is_lossless(codec, frames
     assert np.array_equal(codec.latent_from_payload(payload), latent)
 
 
+def test_the_first_bytes_of_a_payload_give_the_leading_dimensions(codec, frames):
+    latent = codec.encode(frames[0])
+    payload = codec.payload_from_latent(latent)
+    mean = codec.latent_from_payload(bytes(2))
+    count = int.from_bytes(payload[:2], 'little')
+    shares = []
+    for length in range(len(payload) + 1):
+        begun, share = codec.latent_from_payload_prefix(payload[:length])
+        certain = round(share * count)
+        assert np.array_equal(begun[:certain], latent[:certain])
+        assert np.array_equal(begun[certain:], mean[certain:])
+        shares.append(share)
+    assert shares == sorted(shares) and shares[:2] == [0.0, 0.0] and shares[-1] > 0.98
+    assert shares[len(payload) // 2] > 0.3
+    assert codec.latent_from_payload_prefix(bytes(2))[1] == 1.0
+
+
+def test_half_a_packet_is_a_recognizable_image(codec, frames):
+    for frame in frames:
+        payload = codec.payload_from_latent(codec.encode(frame))
+        size = frame.shape[1], frame.shape[0]
+        images = [codec.decode(codec.latent_from_payload_prefix(payload[:length])[0], size)
+                  for length in (0, len(payload) // 2, len(payload))]
+        quality = [psnr_db(frame, image) for image in images]
+        assert quality[0] + 3 < quality[1] < quality[2] + 0.1
+
+
+def test_a_prefix_that_no_payload_has_is_refused(codec):
+    with pytest.raises(PacketCorruptError, match='501'):
+        codec.latent_from_payload_prefix((501).to_bytes(2, 'little') + b'abc')
+
+
 def test_any_latent_survives_its_payload(codec):
     generator = np.random.default_rng(0)
     zero = codec.latent_from_payload(bytes(2))

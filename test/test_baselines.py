@@ -21,7 +21,7 @@ from auv_image_codec.codecs.image_file import (
     FORMATS, ImageFileCodec, ImageFileSearch, payload_bytes, SCALES, unavailable_reason)
 from auv_image_codec.codecs.packet import OVERHEAD_BYTES
 from auv_image_codec.errors import (
-    BudgetError, InvalidImageError, LatentError, UnknownCodecError)
+    BudgetError, InvalidImageError, LatentError, PacketCorruptError, UnknownCodecError)
 from auv_image_codec.evaluation.bags import read_compressed_images
 from auv_image_codec.evaluation.metrics import mse
 from auv_image_codec.evaluation.sources import decode_image
@@ -162,3 +162,12 @@ def test_bad_input(frame):
     for make in (ImageFileCodec, lambda name: ImageFileSearch(frame, name)):
         with pytest.raises(UnknownCodecError, match="'gif' is not known"):
             make('gif')
+
+
+@pytest.mark.parametrize('name', FORMAT_NAMES)
+def test_a_cut_file_is_no_picture(name, frame):
+    """A lost frame of the link costs the whole picture."""
+    codec = ImageFileCodec(name)
+    payload = codec.payload_from_latent(codec.encode(frame))
+    with pytest.raises(PacketCorruptError, match=name):
+        codec.latent_from_payload_prefix(payload[:-50])

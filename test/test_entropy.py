@@ -12,6 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """Entropy coding: golden bytes, any symbols, hostile bytes."""
+import contextlib
 import hashlib
 
 from hypothesis import given, strategies
@@ -72,6 +73,38 @@ def test_hostile_bytes_give_symbols_or_a_clear_error(model, coded, count):
         assert model.decode(coded, count).shape == (count,)
     except PacketCorruptError:
         pass
+
+
+@given(symbols=strategies.lists(strategies.integers(0, 255), max_size=DIMENSIONS),
+       data=strategies.data())
+def test_a_prefix_gives_symbols_that_are_certain(model, symbols, data):
+    coded = model.encode(np.array(symbols, np.uint8))
+    prefix = coded[:data.draw(strategies.integers(0, len(coded)))]
+    certain = model.decode_certain(prefix, len(symbols))
+    assert certain.tolist() == symbols[:len(certain)]
+    # Whatever follows, and not one symbol less than that allows.
+    for end in (data.draw(strategies.binary(max_size=80)), b'', b'\xff' * 60):
+        with contextlib.suppress(PacketCorruptError):
+            assert model.decode(prefix + end, len(certain)).tolist() == certain.tolist()
+
+
+def test_a_prefix_loses_only_its_end(model):
+    coded = model.encode(golden_symbols())
+    counts = [len(model.decode_certain(coded[:n], DIMENSIONS)) for n in range(len(coded) + 1)]
+    assert counts == sorted(counts) and counts[0] == 0 and counts[-1] >= DIMENSIONS - 3
+    bits = model.cumulative_bits(golden_symbols())
+    for length, count in enumerate(counts[:-1]):
+        assert bits[count] > 8 * length - 24, 'bytes that decide more symbols were not used'
+
+
+def test_a_prefix_of_more_symbols_than_dimensions_is_refused(model):
+    with pytest.raises(PacketCorruptError, match='65'):
+        model.decode_certain(b'1234', DIMENSIONS + 1)
+
+
+@given(prefix=strategies.binary(max_size=100), count=strategies.integers(0, DIMENSIONS))
+def test_a_hostile_prefix_gives_symbols(model, prefix, count):
+    assert len(model.decode_certain(prefix, count)) <= count
 
 
 def test_more_symbols_than_dimensions_are_refused(model):

@@ -20,8 +20,8 @@ from hypothesis import given, strategies
 import pytest
 
 from auv_image_codec.codecs.packet import (
-    build_packet, HEADER_BYTES, LARGEST_STAMP_NS, OVERHEAD_BYTES, PacketHeader, parse_packet,
-    read_header,
+    build_packet, HEADER_BYTES, LARGEST_STAMP_NS, OVERHEAD_BYTES, PacketHeader,
+    parse_cut_packet, parse_packet, read_header,
 )
 from auv_image_codec.errors import (
     InvalidImageError, PacketCorruptError, PacketError, PacketTooLargeError, PacketTruncatedError,
@@ -146,3 +146,32 @@ def test_a_model_that_differs_only_beyond_the_header_is_refused():
     # the header carries 13 bits of the model id, the payload's check all 32
     with pytest.raises(PacketCorruptError, match='another model'):
         parse_packet(build_packet(HEADER, PAYLOAD), [MODEL_ID ^ 1])
+
+
+@given(headers, strategies.binary(max_size=300), strategies.data())
+def test_a_cut_packet_gives_its_header_and_the_payload_that_came(header, payload, data):
+    packet = build_packet(header, payload)
+    cut = data.draw(strategies.integers(OVERHEAD_BYTES, len(packet)))
+    read, prefix = parse_cut_packet(packet[:cut], [header.model_id])
+    assert prefix == payload[:cut - OVERHEAD_BYTES]
+    assert read == parse_packet(packet, [header.model_id])[0]
+
+
+def test_a_cut_packet_with_a_damaged_header_is_refused():
+    packet = build_packet(HEADER, PAYLOAD)
+    for position in range(8 * (HEADER_BYTES + 2)):
+        damaged = bytearray(packet[:60])
+        damaged[position // 8] ^= 1 << position % 8
+        with pytest.raises(PacketError):
+            parse_cut_packet(bytes(damaged), [MODEL_ID])
+    for length in range(OVERHEAD_BYTES):
+        with pytest.raises(PacketTruncatedError):
+            parse_cut_packet(packet[:length], [MODEL_ID])
+
+
+def test_a_cut_packet_of_an_unknown_model_is_refused():
+    cut = build_packet(HEADER, PAYLOAD)[:60]
+    with pytest.raises(UnknownModelError, match='loaded here: 12345678'):
+        parse_cut_packet(cut, [0x12345678])
+    with pytest.raises(UnknownModelError, match='c0ffee11, c0ffee12'):
+        parse_cut_packet(cut, [MODEL_ID, MODEL_ID + 1])

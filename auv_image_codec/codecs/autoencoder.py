@@ -125,6 +125,20 @@ class AutoencoderCodec(Codec):
         latent[:count] = self._entropy_model.decode(payload[COUNT_BYTES:], count)
         return latent
 
+    def latent_from_payload_prefix(self, prefix: bytes) -> tuple[np.ndarray, float]:
+        """
+        Return the latent, uint8 [500], that a payload's first bytes decide; see the base class.
+
+        Its leading dimensions are decoded; the others are at their mean.
+        """
+        latent = self._zero_point.copy()
+        if len(prefix) < COUNT_BYTES:
+            return latent, 0.0
+        count = int.from_bytes(prefix[:COUNT_BYTES], 'little')
+        symbols = self._entropy_model.decode_certain(prefix[COUNT_BYTES:], count)
+        latent[:len(symbols)] = symbols
+        return latent, len(symbols) / count if count else 1.0
+
     def _check_latent(self, latent: np.ndarray) -> None:
         if not isinstance(latent, np.ndarray) or latent.dtype != np.uint8:
             kind = getattr(latent, 'dtype', type(latent).__name__)

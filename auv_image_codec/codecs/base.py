@@ -74,6 +74,20 @@ class Codec(ABC):
         :raises PacketCorruptError: if the payload is not one that payload_from_latent makes.
         """
 
+    @abstractmethod
+    def latent_from_payload_prefix(self, prefix: bytes) -> tuple[np.ndarray, float]:
+        """
+        Return the latent that the first bytes of a payload make certain, and how complete it is.
+
+        What the prefix leaves open is as the codec fills it, at the mean, so that decode() gives
+        an image of it.
+
+        :param prefix: the first bytes of a payload, none to all of them, undamaged.
+        :returns: the latent, uint8 [n], and the share of it that the prefix decides, 0.0 to 1.0;
+            1.0 where the codec cannot tell.
+        :raises PacketCorruptError: if no payload begins so, or the codec has no image for it.
+        """
+
 
 def check_image(image: np.ndarray) -> None:
     """

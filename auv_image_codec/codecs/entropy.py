@@ -26,6 +26,7 @@ from auv_image_codec.errors import LatentError, PacketCorruptError
 
 SYMBOLS = 256
 TOTAL_FREQUENCY = 1 << 16
+LOOKAHEAD_BYTES = 64        # ones that stand for any number of them: no coder looks this far
 
 
 class LatentEntropyModel:
@@ -69,16 +70,45 @@ class LatentEntropyModel:
 
         :raises PacketCorruptError: if the bytes are not what encode makes of any symbols.
         """
-        if not 0 <= count <= self.dimensions:
-            raise PacketCorruptError(
-                f'payload names {count} coded dimensions, at most {self.dimensions}')
-        words = np.frombuffer(coded.ljust(4 * math.ceil(len(coded) / 4), b'\0'), '>u4')
-        decoder = constriction.stream.queue.RangeDecoder(words.astype(np.uint32))
+        self._check_count(count)
+        decoder = _decoder(coded)
         try:
             symbols = [decoder.decode(model) for model in self._models[:count]]
         except AssertionError as error:         # how constriction reports invalid data
             raise PacketCorruptError(f'payload does not decode: {error}') from error
         return np.asarray(symbols, np.uint8)
+
+    def decode_certain(self, prefix: bytes, count: int) -> np.ndarray:
+        """
+        Return those of ``count`` symbols, uint8 [0..count], that the first bytes decide.
+
+        Whatever follows the prefix, the coded bytes are a number between the prefix followed by
+        zeros and the prefix followed by ones: what both decode to is certain.
+
+        :raises PacketCorruptError: if there are not so many dimensions.
+        """
+        self._check_count(count)
+        lowest, highest = _decoder(prefix), _decoder(prefix + b'\xff' * LOOKAHEAD_BYTES)
+        symbols = []
+        for model in self._models[:count]:
+            try:
+                symbol = lowest.decode(model)
+                if symbol != highest.decode(model):
+                    break
+            except AssertionError:              # no encoder makes such bytes
+                break
+            symbols.append(symbol)
+        return np.asarray(symbols, np.uint8)
+
+    def _check_count(self, count: int) -> None:
+        if not 0 <= count <= self.dimensions:
+            raise PacketCorruptError(
+                f'payload names {count} coded dimensions, at most {self.dimensions}')
+
+
+def _decoder(coded: bytes) -> constriction.stream.queue.RangeDecoder:
+    words = np.frombuffer(coded.ljust(4 * math.ceil(len(coded) / 4), b'\0'), '>u4')
+    return constriction.stream.queue.RangeDecoder(words.astype(np.uint32))
 
 
 def frequencies_from_counts(counts: np.ndarray) -> np.ndarray:

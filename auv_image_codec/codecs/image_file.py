@@ -29,7 +29,8 @@ from PIL import features, Image
 from auv_image_codec.codecs.base import check_image, Codec
 from auv_image_codec.codecs.packet import (
     DEFAULT_MAX_BYTES, LARGEST_PACKET_BYTES, OVERHEAD_BYTES)
-from auv_image_codec.errors import BudgetError, LatentError, UnknownCodecError
+from auv_image_codec.errors import (
+    BudgetError, LatentError, PacketCorruptError, UnknownCodecError)
 
 # Internal sizes, in parts of 224: neighbours are a fifth to a third of the pixels apart, and on a
 # 224x224 image all are whole blocks of eight.
@@ -322,3 +323,11 @@ class ImageFileCodec(Codec):
     def latent_from_payload(self, payload: bytes) -> np.ndarray:
         """Return the file's bytes, uint8 [n]; see the base class."""
         return np.frombuffer(payload, np.uint8).copy()
+
+    def latent_from_payload_prefix(self, prefix: bytes) -> tuple[np.ndarray, float]:
+        """
+        Refuse: a file that is cut has no picture that a user would want.
+
+        :raises PacketCorruptError: always.
+        """
+        raise PacketCorruptError(f'the first {len(prefix)} bytes of a {self.name} file: no image')

@@ -20,7 +20,7 @@ header carries 13 bits: a packet decodes with the weights that made it or not at
 """
 from binascii import crc_hqx
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import struct
 
 from auv_image_codec.errors import (
@@ -181,18 +181,50 @@ def parse_packet(packet: bytes, model_ids: Iterable[int]) -> tuple[PacketHeader,
         model ids fits; PacketCorruptError if the payload's check fails.
     """
     header = read_header(packet)
-    tag = model_tag(header.model_id)
-    candidates = [model_id for model_id in model_ids if model_tag(model_id) == tag]
-    if not candidates:
-        loaded = ', '.join(f'{model_id:08x}' for model_id in model_ids) or 'none'
-        raise UnknownModelError(
-            f'packet was made with a model whose id begins with the {MODEL_BITS} bits '
-            f'{tag:0{MODEL_BITS}b} ({header.model_id:08x}); loaded here: {loaded}')
+    candidates = _candidates(header, model_ids)
     received, = struct.unpack_from('<H', packet, HEADER_BYTES + 2)
     packed, payload = packet[:HEADER_BYTES], packet[OVERHEAD_BYTES:]
     for model_id in candidates:
         if received == _payload_check(model_id, packed, payload):
-            return PacketHeader(**{**header.__dict__, 'model_id': model_id}), payload
+            return replace(header, model_id=model_id), payload
     raise PacketCorruptError(
         f'payload check {received:04x} fails over {len(payload)} bytes: the packet was cut or '
         'damaged, or made with another model')
+
+
+def parse_cut_packet(prefix: bytes, model_ids: Iterable[int]) -> tuple[PacketHeader, bytes]:
+    """
+    Check the beginning of a packet whose end is missing; return its header and payload prefix.
+
+    The header has its own check. The payload check covers the whole payload, so it says nothing
+    here: the caller must know by other means, such as the frames of a link with their checks,
+    that these bytes are undamaged and only the end is missing.
+
+    :param prefix: the first bytes of a packet, at least header and checks.
+    :param model_ids: of the weights that are loaded here.
+    :raises PacketError: and its subclasses, as read_header does; UnknownModelError if not exactly
+        one of the model ids fits the 13 bits in the header.
+    """
+    header = read_header(prefix)
+    candidates = _candidates(header, model_ids)
+    if len(candidates) > 1:
+        raise UnknownModelError(
+            f'a cut packet cannot say which of the models {_hexadecimal(candidates)} made it')
+    return replace(header, model_id=candidates[0]), prefix[OVERHEAD_BYTES:]
+
+
+def _candidates(header: PacketHeader, model_ids: Iterable[int]) -> list[int]:
+    """Return the model ids, at least one, that fit the bits of a header that was read."""
+    model_ids = list(model_ids)
+    tag = model_tag(header.model_id)
+    candidates = [model_id for model_id in model_ids if model_tag(model_id) == tag]
+    if not candidates:
+        raise UnknownModelError(
+            f'packet was made with a model whose id begins with the {MODEL_BITS} bits '
+            f'{tag:0{MODEL_BITS}b} ({header.model_id:08x}); loaded here: '
+            f'{_hexadecimal(model_ids) or "none"}')
+    return candidates
+
+
+def _hexadecimal(model_ids: Iterable[int]) -> str:
+    return ', '.join(f'{model_id:08x}' for model_id in model_ids)
