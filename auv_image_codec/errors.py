@@ -112,3 +112,9 @@ class TrainingDataError(AuvImageCodecError):
     """A training shard that is missing or cannot be read."""
 
     kind = 'training_data'
+
+
+class DivergenceError(AuvImageCodecError):
+    """A training run that diverges again and again from its last good weights."""
+
+    kind = 'divergence'

@@ -24,21 +24,25 @@ import torch
 import yaml
 
 from auv_image_codec.codecs import create_codec, decode_packet, encode_packet
-from auv_image_codec.errors import RecipeError, TrainingDataError
+from auv_image_codec.errors import DivergenceError, RecipeError, TrainingDataError
 from auv_image_codec.evaluation.bags import read_compressed_images
 from auv_image_codec.evaluation.metrics import mse
 from auv_image_codec.resources import share_directory
 from auv_image_codec.training.augmentation import augment
+from auv_image_codec.training.autoencoder_task import AutoencoderTraining
 from auv_image_codec.training.data import load_shard, TrainingBatches
-from auv_image_codec.training.recipe import AugmentationRecipe, load_recipe
+from auv_image_codec.training.module import learning_rate_factor
+from auv_image_codec.training.recipe import AugmentationRecipe, OptimizationRecipe
+from auv_image_codec.training.tasks import load_recipe
 from auv_image_codec.training.train import train
 
 RECIPE = {
     'name': 'tiny',
-    'network': {'type': 'autoencoder', 'latent_dim': 4, 'encoder_cell_channels': 8},
+    'network': {'type': 'autoencoder', 'latent_dim': 4, 'encoder_cell_channels': 8,
+                'principal_components_start': False},
     'data': {'train': ['a.tar'], 'validation': 'b.tar'},
-    'optimization': {'epochs': 3, 'batch_size': 4, 'principal_components_start': False,
-                     'averaging_decay': 0.5, 'validation_interval_steps': 2},
+    'optimization': {'epochs': 3, 'batch_size': 4, 'averaging_decay': 0.5,
+                     'validation_interval_steps': 2},
     'augmentation': {'smallest_crop': 0.8, 'colour_jitter': 0.1, 'turbidity': 0.2},
 }
 
@@ -89,8 +93,9 @@ class StopAt:
 
 @pytest.mark.slow
 def test_the_loss_falls_and_the_weights_work(tmp_path, data_directory):
-    recipe = write_recipe(tmp_path / 'tiny.yaml', optimization={
-        **RECIPE['optimization'], 'epochs': 1, 'principal_components_start': True})
+    recipe = write_recipe(
+        tmp_path / 'tiny.yaml', optimization={**RECIPE['optimization'], 'epochs': 1},
+        network={**RECIPE['network'], 'principal_components_start': True})
     start = run(write_recipe(tmp_path / 'start.yaml', optimization={
         **RECIPE['optimization'], 'epochs': 0}), data_directory, tmp_path / 'untrained')
     trained = run(recipe, data_directory, tmp_path / 'trained')
@@ -202,6 +207,31 @@ def test_the_batch_of_a_step_depends_on_the_step_alone():
     assert not torch.equal(batches.batch(5), batches.batch(6))
 
 
+def test_crops_are_windows_of_their_images_on_a_grid():
+    rows, columns = np.mgrid[:64, :64]
+    frame = np.stack([rows, columns, np.zeros_like(rows)], 2).astype(np.uint8)
+    batches = TrainingBatches([np.stack([frame] * 8)], np.ones(8), 8, 0, lambda: 0, 32, 16)
+    corners = set()
+    for step in range(20):
+        for crop in batches.batch(step).numpy():
+            top, left = int(crop[0, 0, 0]), int(min(crop[0, 0, 1], crop[0, -1, 1]))
+            window = frame[top:top + 32, left:left + 32]
+            assert np.array_equal(crop, window) or np.array_equal(crop, window[:, ::-1])
+            corners.add((top, left))
+    assert corners == {(top, left) for top in (0, 16, 32) for left in (0, 16, 32)}
+    assert torch.equal(batches.batch(3), batches.batch(3))
+
+
+def test_the_learning_rate_follows_its_schedule():
+    steps = OptimizationRecipe(learning_rate_step_epochs=2, learning_rate_gamma=0.5,
+                               warmup_steps=4)
+    assert [learning_rate_factor(steps, 10, step) for step in (0, 3, 19, 20, 40)] == [
+        0.25, 1, 1, 0.5, 0.25]
+    cosine = OptimizationRecipe(epochs=2, learning_rate_schedule='cosine')
+    factors = [learning_rate_factor(cosine, 10, step) for step in (0, 10, 20, 30)]
+    assert factors == pytest.approx([1, 0.5, 0, 0])
+
+
 def test_images_of_weight_zero_are_never_drawn():
     frames = np.stack([np.full((2, 2, 3), value, np.uint8) for value in range(6)])
     batches = TrainingBatches([frames], [1, 1, 0, 1, 1, 0], 2, 0, lambda: 0)
@@ -219,7 +249,9 @@ def test_images_of_weight_zero_are_never_drawn():
     ({'optimization': {'learning_rate': -1}}, 'learning_rate: is -1.0, must be in 0..1'),
     ({'optimization': {'epochs': 2.5}}, 'must be of type int, not 2.5'),
     ({'optimization': []}, 'must be a mapping, not list'),
+    ({'optimization': {'learning_rate_schedule': 'wavy'}}, 'must be one of step, cosine'),
     ({'augmentation': {'turbidity': 1}}, 'augmentation.turbidity: is 1.0, must be in 0..0.9'),
+    ({'network': {'type': 'autoencoder', 'latent_dim': 0}}, 'network.latent_dim: is 0, must be'),
 ])
 def test_a_wrong_recipe_names_the_entry(tmp_path, changes, message):
     with pytest.raises(RecipeError) as raised:
@@ -240,6 +272,47 @@ def test_a_missing_or_garbled_recipe_is_named(tmp_path, content):
 def test_the_shipped_recipes_are_valid():
     recipes = sorted((share_directory() / 'config' / 'train').glob('*.yaml'))
     assert [load_recipe(path).name for path in recipes] == [path.stem for path in recipes]
+
+
+@pytest.mark.parametrize(('changes', 'message'), [
+    ({'augmentation': {'crop_size': 256}}, 'augmentation.crop_size: is 256, more than the 224'),
+    ({'data': {**RECIPE['data'], 'input_size': 128}}, 'leave out data.input_size'),
+])
+def test_entries_that_do_not_fit_one_another_are_named(tmp_path, data_directory, changes,
+                                                       message):
+    with pytest.raises(RecipeError, match=message):
+        run(write_recipe(tmp_path / 'wrong.yaml', **changes), data_directory, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_run_that_diverges_returns_to_its_last_good_weights(tmp_path, data_directory,
+                                                              monkeypatch, caplog):
+    training_step = AutoencoderTraining.training_step
+    losses = []
+
+    def diverge_once(module, batch, number):
+        loss = training_step(module, batch, number)
+        losses.append(float(loss.detach()))
+        return loss * float('nan') if module.global_step == 4 else loss
+
+    monkeypatch.setattr(AutoencoderTraining, 'training_step', diverge_once)
+    weights = run(write_recipe(tmp_path / 'tiny.yaml', optimization={
+        **RECIPE['optimization'], 'epochs': 5}), data_directory, tmp_path)
+    assert 'step 5: the loss is nan' in caplog.text
+    assert 'back to the weights of step 0' in caplog.text
+    assert len(losses) == 10 and np.isfinite(losses).all()
+    codec = create_codec('autoencoder', weights)
+    assert codec.encode(np.zeros((8, 8, 3), np.uint8)).shape == (4,)
+
+
+@pytest.mark.slow
+def test_a_run_that_only_diverges_ends_with_an_error(tmp_path, data_directory, monkeypatch):
+    training_step = AutoencoderTraining.training_step
+    monkeypatch.setattr(AutoencoderTraining, 'training_step', lambda module, *rest: (
+        training_step(module, *rest) * float('inf')))
+    with pytest.raises(DivergenceError, match='lower the learning rate'):
+        run(write_recipe(tmp_path / 'tiny.yaml', optimization={
+            **RECIPE['optimization'], 'epochs': 50}), data_directory, tmp_path)
 
 
 def test_another_recipe_in_the_same_run_directory_is_refused(tmp_path, data_directory):

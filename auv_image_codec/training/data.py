@@ -19,6 +19,7 @@ more than a training step of a small network, so every shard is decoded once, to
 input size, into a memory-mapped uint8 array in the cache directory.
 """
 import csv
+from dataclasses import dataclass
 import hashlib
 import io
 import json
@@ -111,6 +112,19 @@ def read_manifest(path: Path) -> dict[str, str]:
         raise TrainingDataError(f'{path}: not a manifest of training images: {error}') from error
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a training image comes from: array, index in it, and a window of the image."""
+
+    array: int
+    index: int
+    mirrored: bool
+    top: int
+    left: int
+    height: int
+    width: int
+
+
 class TrainingBatches(IterableDataset):
     """
     Endless shuffled, augmented batches, each a function of the seed and the step alone.
@@ -122,29 +136,46 @@ class TrainingBatches(IterableDataset):
     :param batch_size: images a batch.
     :param seed: of shuffling and augmentation.
     :param first_step: returns the step to go on from when iteration starts.
+    :param crop_size: pixels a side that are cut out of every image; 0 for whole images.
+    :param crop_grid: crops start at multiples of so many pixels.
     """
 
-    def __init__(self, arrays, weights, batch_size, seed, first_step):
+    def __init__(self, arrays, weights, batch_size, seed, first_step, crop_size=0, crop_grid=1):
         self.arrays = arrays
         self.starts = np.cumsum([0, *map(len, arrays)])
         self.probabilities = np.asarray(weights, np.float64) / np.sum(weights)
         self.batch_size = batch_size
         self.seed = seed
         self.first_step = first_step
+        self.crop_size = crop_size
+        self.crop_grid = crop_grid
 
     def batch(self, step: int) -> torch.Tensor:
         """Return the uint8 batch [N, H, W, 3] of a step."""
+        return torch.from_numpy(np.stack([self.cut(self.arrays, place)
+                                          for place in self.places(step)]))
+
+    def places(self, step: int) -> list[Place]:
+        """Return what the batch of a step consists of."""
         generator = np.random.default_rng((self.seed, step))
         indices = generator.choice(len(self.probabilities), self.batch_size, replace=False,
                                    p=self.probabilities)
         mirrored = generator.random(self.batch_size) < 0.5
-        images = [self._image(index)[:, ::-1] if mirror else self._image(index)
-                  for index, mirror in zip(indices, mirrored)]
-        return torch.from_numpy(np.stack(images))
+        height, width = self.arrays[0].shape[1:3]
+        size = self.crop_size or height, self.crop_size or width
+        steps = [(side - cut) // self.crop_grid + 1 for side, cut in zip((height, width), size)]
+        corners = generator.integers(0, steps, (self.batch_size, 2)) * self.crop_grid
+        numbers = np.searchsorted(self.starts, indices, side='right') - 1
+        return [Place(int(number), int(index - self.starts[number]), bool(mirror), int(top),
+                      int(left), *size)
+                for number, index, mirror, (top, left) in zip(numbers, indices, mirrored, corners)]
 
-    def _image(self, index: int) -> np.ndarray:
-        array = int(np.searchsorted(self.starts, index, side='right')) - 1
-        return self.arrays[array][index - self.starts[array]]
+    @staticmethod
+    def cut(arrays: list[np.ndarray], place: Place) -> np.ndarray:
+        """Return a view of one place in arrays of images [N, H, W, ...]."""
+        image = arrays[place.array][place.index]
+        cut = image[place.top:place.top + place.height, place.left:place.left + place.width]
+        return cut[:, ::-1] if place.mirrored else cut
 
     def __iter__(self):
         """Yield the batches from the step that the run has reached."""

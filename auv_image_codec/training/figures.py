@@ -41,29 +41,30 @@ def _series(log_directory: Path, column: str) -> tuple[np.ndarray, np.ndarray]:
     return steps, np.array([values[step] for step in steps])
 
 
-def draw_loss_curves(run_directory: Path, path: Path, name: str) -> None:
+def draw_loss_curves(run_directory: Path, path: Path, name: str, curves) -> None:
     """
-    Draw the training loss and the validation PSNR of a run over its steps.
+    Draw the training loss and the validation result of a run over its steps.
 
     :param run_directory: of the run, with its log/.
     :param path: PNG file to write.
     :param name: of the recipe, for the title.
+    :param curves: a tasks.Curves: which logged values to show.
     """
     log_directory = Path(run_directory) / 'log'
-    steps, losses = _series(log_directory, 'train_mse')
+    steps, losses = _series(log_directory, curves.loss)
     figure = Figure(figsize=(8, 4.5), layout='constrained')
     axes = figure.subplots()
     axes.set(title=f'Training of {name}', xlabel='step', yscale='log',
-             ylabel='training loss: mean squared error')
+             ylabel=curves.loss_label)
     axes.plot(steps, losses, color='tab:blue', alpha=0.25, linewidth=0.8)
     if len(losses) >= SMOOTHING_POINTS:
         kernel = np.full(SMOOTHING_POINTS, 1 / SMOOTHING_POINTS)
         axes.plot(steps[SMOOTHING_POINTS - 1:], np.convolve(losses, kernel, 'valid'),
                   color='tab:blue', label='training loss (running mean)')
-    steps, quality = _series(log_directory, 'validation_psnr_db')
+    steps, quality = _series(log_directory, curves.validation)
     right = axes.twinx()
-    right.set_ylabel('validation PSNR, dB (unquantized)')
-    right.plot(steps, quality, color='tab:orange', marker='.', label='validation PSNR')
+    right.set_ylabel(curves.validation_label)
+    right.plot(steps, quality, color='tab:orange', marker='.', label=curves.validation_label)
     lines = [*axes.get_lines(), *right.get_lines()]
     figure.legend(handles=[line for line in lines if not line.get_label().startswith('_')],
                   loc='outside lower center', ncols=2)

@@ -50,31 +50,50 @@ class RunSummary:
     datasets: Counter
 
 
-def write_model_card(weights: Path, codec_name: str, recipe: Recipe, recipe_path: Path,
-                     run: RunSummary, sets: dict[str, ImageArray]) -> dict:
-    """
-    Measure weights on sets of images and describe them in model_card.md beside them.
-
-    :param weights: the directory of the weights.
-    :param sets: images by the name of their set, 'validation' or 'test'.
-    :returns: the results by set.
-    """
-    codec = create_codec(codec_name, weights)
+def card_heading(recipe: Recipe, recipe_path: Path, run: RunSummary,
+                 facts: dict[str, str]) -> list[str]:
+    """Return a model card's first lines: facts of the network, then of the run."""
     optimization = recipe.optimization
-    lines = [
+    return [
         f'# {recipe.name}', '',
         f'Written by `auv-image-codec train config/train/{Path(recipe_path).name}`.', '',
         '| | |', '|---|---|',
-        f'| model id | `{codec.model_id:08x}` |',
-        f'| network | {recipe.network.type}, latent of {recipe.network.latent_dim} dimensions |',
-        '| start | principal components of the training images, in closed form |'
-        if optimization.principal_components_start else '| start | random |',
+        *(f'| {name} | {fact} |' for name, fact in facts.items()),
         f'| steps | {run.steps:,} of {optimization.batch_size} images, which is '
         f'{run.steps * optimization.batch_size / run.images:.1f} of {optimization.epochs} epochs; '
         f'kept: the average of the weights at step {run.best_step:,}, best on validation |',
         f'| seed | {optimization.seed} |',
         f'| device | {run.device} |',
-        f'| finished | {date.today().isoformat()}, auv_image_codec {__version__} |', '',
+        f'| finished | {date.today().isoformat()}, auv_image_codec {__version__} |', '']
+
+
+def card_provenance(recipe: Recipe, run: RunSummary) -> list[str]:
+    """Return a model card's last lines: what was trained on, and what chose the step."""
+    lines = ['', 'Validation images chose the step, test images chose nothing; none of either '
+             'was trained on.', '',
+             f'Trained on {run.images:,} images: {", ".join(recipe.data.train)}.']
+    if run.datasets:
+        lines += ['', '| dataset | images | sampling weight |', '|---|---|---|']
+        lines += [f'| {dataset} | {count} | {recipe.data.sampling_weights.get(dataset, 1):g} |'
+                  for dataset, count in run.datasets.most_common()]
+    return lines
+
+
+def write_codec_card(weights: Path, codec_name: str, recipe: Recipe, recipe_path: Path,
+                     run: RunSummary, sets: dict[str, ImageArray],
+                     facts: dict[str, str]) -> dict:
+    """
+    Measure a codec's weights on sets of images and describe them in model_card.md beside them.
+
+    :param weights: the directory of the weights.
+    :param sets: images by the name of their set, 'validation' or 'test'.
+    :param facts: of the network, for the card's table.
+    :returns: the results by set.
+    """
+    codec = create_codec(codec_name, weights)
+    lines = [
+        *card_heading(recipe, recipe_path, run,
+                      {'model id': f'`{codec.model_id:08x}`', **facts}),
         f'Packets of at most {DEFAULT_MAX_BYTES} bytes, header and checks included; errors at '
         f'{"x".join(map(str, codec.input_size))} on RGB values of 0 to 1. For comparison, '
         f'thumbnails of {THUMBNAIL_SIDE}x{THUMBNAIL_SIDE} RGB bytes, enlarged with a bicubic '
@@ -91,13 +110,7 @@ def write_model_card(weights: Path, codec_name: str, recipe: Recipe, recipe_path
             f'| {row["mean_psnr_db"]:.2f} ({low:.2f} to {high:.2f}) | {row["mean_mse"]:.5f} '
             f'| {row["mean_packet_bytes"]:.0f} | {row["max_packet_bytes"]} '
             f'| {row["thumbnail_mean_psnr_db"]:.2f} |')
-    lines += ['', 'Validation images chose the step, test images chose nothing; none of either '
-              'was trained on.', '',
-              f'Trained on {run.images:,} images: {", ".join(recipe.data.train)}.']
-    if run.datasets:
-        lines += ['', '| dataset | images | sampling weight |', '|---|---|---|']
-        lines += [f'| {dataset} | {count} | {recipe.data.sampling_weights.get(dataset, 1):g} |'
-                  for dataset, count in run.datasets.most_common()]
+    lines += card_provenance(recipe, run)
     (Path(weights) / 'model_card.md').write_text('\n'.join(lines) + '\n')
     return results
 

@@ -11,7 +11,13 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Training recipes: YAML files in config/train/, checked in full before anything runs."""
+"""
+Training recipes: YAML files in config/train/, checked in full before anything runs.
+
+A recipe's ``network`` section says with its ``type`` what is trained; what else belongs there is
+that task's own dataclass (auv_image_codec.training.tasks). Every other section is the same for
+all of them.
+"""
 from dataclasses import dataclass, field, fields, MISSING
 from pathlib import Path
 from typing import Any
@@ -20,14 +26,19 @@ import yaml
 
 from auv_image_codec.errors import RecipeError
 
+SCHEDULES = ('step', 'cosine')
+OPTIMIZERS = ('adam', 'adamw')
+PRECISIONS = ('float32', 'bfloat16')
 
-@dataclass(frozen=True)
-class NetworkRecipe:
-    """What is trained."""
 
-    type: str                               # noqa: A003 (the recipe's own word)
-    latent_dim: int = 500
-    encoder_cell_channels: int = 128
+def number(default: Any, low: float, high: float) -> Any:
+    """Return a dataclass field for a number in low..high, both included."""
+    return field(default=default, metadata={'range': (low, high)})
+
+
+def choice(default: str, choices: tuple[str, ...]) -> Any:
+    """Return a dataclass field for one of several words."""
+    return field(default=default, metadata={'choices': choices})
 
 
 @dataclass(frozen=True)
@@ -39,52 +50,60 @@ class DataRecipe:
     manifest: str = ''
     test: str = ''                                      # reported on, never selected by
     sampling_weights: dict[str, float] = field(default_factory=dict)    # by dataset, else 1
+    input_size: int = number(224, 16, 4096)             # pixels a side, whole images resampled
 
 
 @dataclass(frozen=True)
 class AugmentationRecipe:
     """How images are varied, see training.augmentation; half of them are mirrored in any case."""
 
-    smallest_crop: float = 1.0                          # share of the sides; 1: no crops
-    colour_jitter: float = 0.0                          # of gain and curve of each channel
-    turbidity: float = 0.0                              # most light that a veil takes
+    crop_size: int = number(0, 0, 4096)                 # pixels a side cut out; 0: whole images
+    smallest_crop: float = number(1.0, 0.1, 1)          # share of the sides; 1: no crops
+    colour_jitter: float = number(0.0, 0, 0.9)          # of gain and curve of each channel
+    turbidity: float = number(0.0, 0, 0.9)              # most light that a veil takes
 
 
 @dataclass(frozen=True)
 class OptimizationRecipe:
-    """How: Adam with a learning rate that falls in steps, on the mean squared error."""
+    """How: Adam or AdamW with a learning rate that falls in steps or along a cosine."""
 
-    epochs: int = 30
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    learning_rate_step_epochs: int = 15
-    learning_rate_gamma: float = 0.8
-    principal_components_start: bool = True
-    direct_path_learning_rate_factor: float = 1.0       # of the layers that start is found for
-    averaging_decay: float = 0.0                        # 0: no averaged copy of the weights
-    warmup_steps: int = 0
-    gradient_clip_norm: float = 1.0
-    validation_interval_steps: int = 500
-    early_stopping_validations: int = 0                 # without improvement; 0: never
-    seed: int = 0
+    epochs: int = number(30, 0, 100_000)
+    batch_size: int = number(32, 1, 65_536)
+    optimizer: str = choice('adam', OPTIMIZERS)
+    weight_decay: float = number(0.0, 0, 1)             # of adamw
+    learning_rate: float = number(1e-3, 0, 1)
+    learning_rate_schedule: str = choice('step', SCHEDULES)     # cosine ends at 0
+    learning_rate_step_epochs: int = number(15, 1, 100_000)
+    learning_rate_gamma: float = number(0.8, 0, 1)
+    averaging_decay: float = number(0.0, 0, 0.99999)    # 0: no averaged copy of the weights
+    warmup_steps: int = number(0, 0, 1_000_000)
+    gradient_clip_norm: float = number(1.0, 0, 1e6)     # 0: gradients as they are
+    precision: str = choice('float32', PRECISIONS)
+    validation_interval_steps: int = number(500, 1, 1_000_000)
+    early_stopping_validations: int = number(0, 0, 1_000_000)   # without improvement; 0: never
+    seed: int = number(0, 0, 2**32 - 1)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A training run, in full."""
+    """
+    A training run, in full.
+
+    ``network`` is the dataclass of its task, and has an attribute ``type``.
+    """
 
     name: str
-    network: NetworkRecipe
+    network: Any
     data: DataRecipe
     optimization: OptimizationRecipe
     augmentation: AugmentationRecipe = AugmentationRecipe()
-    quantization_step: float = 0.25         # of the latent, see training.calibration
 
 
-def load_recipe(path: Path) -> Recipe:
+def parse_recipe(path: Path, networks: dict[str, type]) -> Recipe:
     """
     Read and check a recipe.
 
+    :param networks: the dataclass of the ``network`` section for each ``type``.
     :raises RecipeError: naming the entry and what it may be.
     """
     try:
@@ -93,33 +112,47 @@ def load_recipe(path: Path) -> Recipe:
         raise RecipeError(f'{path}: cannot be read: {error}') from error
     except yaml.YAMLError as error:
         raise RecipeError(f'{path}: not YAML: {error}') from error
-    recipe = _build(Recipe, entries, f'{path}')
-    _check(recipe, path)
-    return recipe
+    try:
+        return _build(Recipe, entries, '', networks)
+    except RecipeError as error:
+        raise RecipeError(f'{path}: {error}') from error
 
 
-def _build(section: type, entries: Any, where: str) -> Any:
+def _build(section: type, entries: Any, where: str, networks: dict[str, type]) -> Any:
     if not isinstance(entries, dict):
-        raise RecipeError(f'{where}: must be a mapping, not {type(entries).__name__}')
+        raise RecipeError(f'{where or "the file"}: must be a mapping, not '
+                          f'{type(entries).__name__}')
+    prefix = f'{where}: ' if where else ''
     known = {f.name: f for f in fields(section)}
     for key in entries:
         if key not in known:
-            raise RecipeError(f'{where}: unknown entry {key!r}; known are {", ".join(known)}')
+            raise RecipeError(f'{prefix}unknown entry {key!r}; known are {", ".join(known)}')
     values = {}
     for name, entry in known.items():
         if name not in entries:
             if entry.default is MISSING and entry.default_factory is MISSING:
-                raise RecipeError(f'{where}: entry {name!r} is missing')
+                raise RecipeError(f'{prefix}entry {name!r} is missing')
             continue
-        values[name] = _value(entry.type, entries[name], f'{where}: {name}')
+        place = f'{where}.{name}' if where else name
+        kind, value = entry.type, entries[name]
+        if section is Recipe and name == 'network':
+            kind = _network_section(value, networks)
+        values[name] = (_build(kind, value, place, networks)
+                        if hasattr(kind, '__dataclass_fields__')
+                        else _value(kind, value, place, entry.metadata))
     return section(**values)
 
 
-def _value(kind: Any, value: Any, where: str) -> Any:
-    if hasattr(kind, '__dataclass_fields__'):
-        return _build(kind, value, where)
+def _network_section(value: Any, networks: dict[str, type]) -> type:
+    kind = value.get('type') if isinstance(value, dict) else None
+    if kind not in networks:
+        raise RecipeError(f'network.type: is {kind!r}, must be {" or ".join(networks)}')
+    return networks[kind]
+
+
+def _value(kind: Any, value: Any, where: str, metadata: Any) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        value = float(value)
     container = getattr(kind, '__origin__', None)
     if container is list:
         if isinstance(value, list) and all(isinstance(v, str) for v in value) and value:
@@ -133,38 +166,10 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         raise RecipeError(f'{where}: must map datasets to weights of at least 0, not {value!r}')
     if type(value) is not kind:
         raise RecipeError(f'{where}: must be of type {kind.__name__}, not {value!r}')
+    low, high = metadata.get('range', (None, None))
+    if low is not None and not low <= value <= high:
+        raise RecipeError(f'{where}: is {value}, must be in {low}..{high}')
+    choices = metadata.get('choices')
+    if choices and value not in choices:
+        raise RecipeError(f'{where}: is {value!r}, must be one of {", ".join(choices)}')
     return value
-
-
-def _check(recipe: Recipe, path: Path) -> None:
-    optimization = recipe.optimization
-    limits = [
-        ('network.latent_dim', recipe.network.latent_dim, 1, 4096),
-        ('network.encoder_cell_channels', recipe.network.encoder_cell_channels, 1, 256),
-        ('optimization.epochs', optimization.epochs, 0, 100_000),
-        ('optimization.batch_size', optimization.batch_size, 1, 65_536),
-        ('optimization.learning_rate', optimization.learning_rate, 0, 1),
-        ('optimization.learning_rate_step_epochs', optimization.learning_rate_step_epochs,
-         1, 100_000),
-        ('optimization.learning_rate_gamma', optimization.learning_rate_gamma, 0, 1),
-        ('optimization.direct_path_learning_rate_factor',
-         optimization.direct_path_learning_rate_factor, 0, 1),
-        ('optimization.averaging_decay', optimization.averaging_decay, 0, 0.99999),
-        ('optimization.warmup_steps', optimization.warmup_steps, 0, 1_000_000),
-        ('optimization.gradient_clip_norm', optimization.gradient_clip_norm, 0, 1e6),
-        ('optimization.validation_interval_steps', optimization.validation_interval_steps,
-         1, 1_000_000),
-        ('optimization.early_stopping_validations', optimization.early_stopping_validations,
-         0, 1_000_000),
-        ('augmentation.smallest_crop', recipe.augmentation.smallest_crop, 0.1, 1),
-        ('augmentation.colour_jitter', recipe.augmentation.colour_jitter, 0, 0.9),
-        ('augmentation.turbidity', recipe.augmentation.turbidity, 0, 0.9),
-        ('optimization.seed', optimization.seed, 0, 2**32 - 1),
-        ('quantization_step', recipe.quantization_step, 1e-6, 1e6),
-    ]
-    for name, value, low, high in limits:
-        if not low <= value <= high:
-            raise RecipeError(f'{path}: {name}: is {value}, must be in {low}..{high}')
-    if recipe.network.type != 'autoencoder':
-        raise RecipeError(
-            f'{path}: network.type: is {recipe.network.type!r}, must be autoencoder')

@@ -31,24 +31,21 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from auv_image_codec.errors import RecipeError, TrainingDataError
-from auv_image_codec.networks.autoencoder import INPUT_SIZE
-from auv_image_codec.training.autoencoder_training import AutoencoderTraining
-from auv_image_codec.training.closed_form import start_from_principal_components
-from auv_image_codec.training.data import (
-    as_network_input, ImageArray, load_shard, read_manifest, TrainingBatches,
-)
-from auv_image_codec.training.export import CODEC, export_autoencoder
+from auv_image_codec.training.data import ImageArray, read_manifest
 from auv_image_codec.training.figures import (
     draw_loss_curves, draw_reconstructions, write_strip,
 )
-from auv_image_codec.training.model_card import RunSummary, write_model_card
-from auv_image_codec.training.recipe import load_recipe, Recipe
+from auv_image_codec.training.guard import DivergenceGuard
+from auv_image_codec.training.model_card import RunSummary
+from auv_image_codec.training.recipe import Recipe
+from auv_image_codec.training.tasks import create_task, load_recipe, RunFiles, Task
 
 CHECKPOINT_MINUTES = 4
 LAST_CHECKPOINT = 'last.ckpt'
 BEST_CHECKPOINT = 'best.ckpt'
 LOSS_CURVES = 'loss_curves.png'
 RECONSTRUCTIONS = 'reconstructions.png'
+VALIDATION_BATCH = 36
 SHOWN_IMAGES = 6            # of the validation set, in the picture of reconstructions
 
 
@@ -124,9 +121,8 @@ class _DrawReconstructions(Callback):
 
     def on_validation_end(self, trainer, pl_module):
         with torch.no_grad():
-            inputs = as_network_input(self._images.to(pl_module.device))
-            reconstructed = pl_module.averaged(inputs).clamp(0, 1).cpu()
-        write_strip(reconstructed, self._directory / f'{trainer.global_step:08d}.png')
+            shown = pl_module.preview(self._images.to(pl_module.device)).float().cpu()
+        write_strip(shown, self._directory / f'{trainer.global_step:08d}.png')
 
 
 def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights: Path,
@@ -138,8 +134,7 @@ def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights:
     :param data_directory: what the recipe's relative paths are relative to.
     :param run_directory: checkpoints, logs (CSV and TensorBoard), loss curves and pictures of this
         run; decoded shards go beside it, for all runs.
-    :param weights: the directory to write encoder.safetensors, decoder.safetensors and
-        model_card.md to.
+    :param weights: the directory to write weights and model_card.md to.
     :param max_minutes: stop then, with weights of the best checkpoint so far; the same command
         goes on from there.
     :param device: 'auto', 'cpu' or 'cuda'.
@@ -152,27 +147,28 @@ def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights:
     run_directory.mkdir(parents=True, exist_ok=True)
     _keep_recipe(recipe_path, recipe, run_directory)
 
-    training = [_load(name, data_directory, run_directory) for name in recipe.data.train]
+    files = RunFiles(Path(data_directory), run_directory)
+    task = create_task(recipe, files)
+    training = [task.load_images(name) for name in recipe.data.train]
     images = sum(map(len, training))
-    datasets = _datasets(recipe, training, data_directory)
-    validation = _load(recipe.data.validation, data_directory, run_directory)
+    datasets = _datasets(recipe, training, files)
+    validation = task.load_images(recipe.data.validation)
     steps_per_epoch = math.ceil(images / recipe.optimization.batch_size)
     last = run_directory / LAST_CHECKPOINT
     lightning.seed_everything(recipe.optimization.seed, verbose=False)
-    module = AutoencoderTraining(recipe, steps_per_epoch)
-    if recipe.optimization.principal_components_start and not last.is_file():
-        start_from_principal_components(module.network.encoder, module.network.decoder, training,
-                                        recipe.optimization.seed)
+    module = task.create_module(steps_per_epoch)
+    if not last.is_file():
+        task.start_from_data(module, training)
         module.restart_average()
     module.to(memory_format=torch.channels_last)
 
     shown = validation.images[:SHOWN_IMAGES]
     strips = run_directory / 'reconstructions'
-    trainer = _trainer(recipe, run_directory, steps_per_epoch, device,
+    trainer = _trainer(task, steps_per_epoch, device,
                        [_DrawReconstructions(shown, strips), _StopInTime(max_minutes)])
     best_step = 0
     if recipe.optimization.epochs:
-        loaders = _loaders(recipe, training, datasets, validation, trainer)
+        loaders = _loaders(task, training, datasets, validation, trainer)
         with warnings.catch_warnings():
             # batches come from memory, and as functions of the step they resume by themselves
             for expected in ('.*does not have many workers', '.*dataloader is not resumable',
@@ -187,15 +183,15 @@ def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights:
             state = torch.load(best, map_location='cpu', weights_only=True)
             module.load_state_dict(state['state_dict'])
             best_step = state['global_step']
-        draw_loss_curves(run_directory, run_directory / LOSS_CURVES, recipe.name)
+        draw_loss_curves(run_directory, run_directory / LOSS_CURVES, recipe.name, task.curves)
         draw_reconstructions(shown, strips, run_directory / RECONSTRUCTIONS)
-    export_autoencoder(recipe, module.averaged.cpu(), training, weights)
+    task.export(module.cpu(), training, weights)
     sets = {'validation': validation}
     if recipe.data.test:
-        sets['test'] = _load(recipe.data.test, data_directory, run_directory)
+        sets['test'] = task.load_images(recipe.data.test)
     summary = RunSummary(trainer.global_step, best_step, str(trainer.strategy.root_device),
                          images, Counter(datasets))
-    return write_model_card(weights, CODEC, recipe, recipe_path, summary, sets)
+    return task.write_card(weights, recipe_path, summary, sets)
 
 
 def _keep_recipe(recipe_path: Path, recipe: Recipe, run_directory: Path) -> None:
@@ -208,22 +204,18 @@ def _keep_recipe(recipe_path: Path, recipe: Recipe, run_directory: Path) -> None
             'directory, or remove that one')
 
 
-def _load(name: str, data_directory: Path, run_directory: Path) -> ImageArray:
-    return load_shard(Path(data_directory) / name, INPUT_SIZE, run_directory.parent / 'decoded')
-
-
-def _datasets(recipe: Recipe, training: list[ImageArray], data_directory: Path) -> list[str]:
+def _datasets(recipe: Recipe, training: list[ImageArray], files: RunFiles) -> list[str]:
     """Return the dataset of every training image; an empty list if the recipe has no manifest."""
     if not recipe.data.manifest:
         return []
-    dataset_of = read_manifest(Path(data_directory) / recipe.data.manifest)
+    dataset_of = read_manifest(files.resolve(recipe.data.manifest))
     return [dataset_of.get(key, 'not in the manifest')
             for array in training for key in array.keys]
 
 
-def _loaders(recipe: Recipe, training: list[ImageArray], datasets: list[str],
-             validation: ImageArray,
+def _loaders(task: Task, training: list[ImageArray], datasets: list[str], validation: ImageArray,
              trainer: lightning.Trainer) -> tuple[DataLoader, DataLoader]:
+    recipe = task.recipe
     unknown = set(recipe.data.sampling_weights) - set(datasets)
     if unknown:
         raise RecipeError(
@@ -231,23 +223,26 @@ def _loaders(recipe: Recipe, training: list[ImageArray], datasets: list[str],
             f'{recipe.data.manifest or "a manifest (the recipe names none)"}')
     weights = [recipe.data.sampling_weights.get(dataset, 1.0) for dataset in datasets]
     weights = np.array(weights) if weights else np.ones(sum(map(len, training)))
-    batches = TrainingBatches([array.images for array in training], weights,
-                              recipe.optimization.batch_size, recipe.optimization.seed,
-                              lambda: trainer.global_step)
+    batches = task.training_batches(training, weights, lambda: trainer.global_step)
     return (DataLoader(batches, batch_size=None),
-            DataLoader(validation.images, batch_size=36, collate_fn=_stack))
+            DataLoader(task.validation_images(validation), batch_size=VALIDATION_BATCH,
+                       collate_fn=_stack))
 
 
-def _stack(images: list[np.ndarray]) -> torch.Tensor:
-    return torch.from_numpy(np.stack(images))
+def _stack(items: list) -> torch.Tensor | tuple[torch.Tensor, ...]:
+    """Return arrays, or tuples of arrays, as batches; a read-only array is copied."""
+    if isinstance(items[0], tuple):
+        return tuple(_stack(list(column)) for column in zip(*items))
+    return torch.from_numpy(np.stack(items))
 
 
-def _trainer(recipe: Recipe, run_directory: Path, steps_per_epoch: int, device: str,
+def _trainer(task: Task, steps_per_epoch: int, device: str,
              callbacks: list[Callback]) -> lightning.Trainer:
+    recipe, run_directory = task.recipe, task.files.run_directory
     max_steps = recipe.optimization.epochs * steps_per_epoch
     patience = recipe.optimization.early_stopping_validations
     if patience:
-        callbacks = [*callbacks, EarlyStopping('validation_mse', patience=patience)]
+        callbacks = [*callbacks, EarlyStopping(task.monitor, patience=patience)]
     # saved last: a checkpoint must hold what the other callbacks learned from this validation
     checkpoints = [
         ModelCheckpoint(run_directory, filename=Path(LAST_CHECKPOINT).stem,
@@ -255,15 +250,17 @@ def _trainer(recipe: Recipe, run_directory: Path, steps_per_epoch: int, device: 
                         enable_version_counter=False),
         _SaveOnStop(run_directory / LAST_CHECKPOINT),
         ModelCheckpoint(run_directory, filename=Path(BEST_CHECKPOINT).stem,
-                        monitor='validation_mse', save_weights_only=True,
+                        monitor=task.monitor, save_weights_only=True,
                         save_on_train_epoch_end=False, enable_version_counter=False)]
     return lightning.Trainer(
         accelerator={'cuda': 'gpu'}.get(device, device), devices=1,
+        precision={'bfloat16': 'bf16-mixed'}.get(recipe.optimization.precision, '32-true'),
         max_steps=max_steps, max_epochs=-1,
         val_check_interval=recipe.optimization.validation_interval_steps,
         check_val_every_n_epoch=None, num_sanity_val_steps=0,
         gradient_clip_val=recipe.optimization.gradient_clip_norm or None,
-        callbacks=[_StepProgress(), *callbacks, *checkpoints], enable_progress_bar=False,
+        callbacks=[_StepProgress(), DivergenceGuard(), *callbacks, *checkpoints],
+        enable_progress_bar=False,
         plugins=[_AtomicCheckpointIO()],
         logger=[CSVLogger(run_directory, 'log'), TensorBoardLogger(run_directory, 'tensorboard')],
         log_every_n_steps=20, enable_model_summary=False)
