@@ -57,7 +57,7 @@ demo: install  ## Send the shipped camera frames from encoder to decoder over DD
 
 # The bare `pytest` leaves this directory off the module path: it tests the installed package.
 test: install  ## Run all tests on the installed package
-	PATH="$(PREFIX)/bin:$$PATH" ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST $(VENV)/bin/pytest
+	PATH="$(PREFIX)/bin:$$PATH" $(VENV)/bin/pytest
 
 clean:  ## Remove .venv and everything that was built
 	rm -rf $(VENV) build install log demo_output .pytest_cache

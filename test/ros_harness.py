@@ -25,8 +25,7 @@ import time
 
 import pytest
 
-# Before anything of ROS: tests talk to this machine only.
-os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+# Before anything of ROS; how tests talk is in conftest.py.
 os.environ.setdefault('ROS_LOG_DIR', tempfile.mkdtemp(prefix='ros_log_'))
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed: no nodes to test')

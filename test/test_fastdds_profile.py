@@ -42,7 +42,8 @@ def largest_segment(**variables: str) -> int:
     """Return the bytes of the largest segment of a node, and check that nothing is complained."""
     environment = {name: value for name, value in os.environ.items()
                    if not name.endswith('_DEFAULT_PROFILES_FILE')}
-    environment.update(ROS_DOMAIN_ID=str(os.getpid() % 100 + 1), **variables)
+    environment.update(ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST',
+                       ROS_DOMAIN_ID=str(os.getpid() % 100 + 1), **variables)
     result = subprocess.run([sys.executable, '-c', MEASURE], env=environment, text=True,
                             capture_output=True, timeout=60)
     assert result.returncode == 0, result.stderr

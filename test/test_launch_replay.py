@@ -45,7 +45,6 @@ TIMEOUT_S = 60.0
 def generate_test_description():
     """Replay the shipped bag in a ROS domain of this test's own."""
     os.environ['ROS_DOMAIN_ID'] = str(os.getpid() % 100 + 1)
-    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     replay = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(PathJoinSubstitution(
             [FindPackageShare('auv_image_codec'), 'launch', 'replay.launch.py'])),

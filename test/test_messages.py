@@ -86,8 +86,7 @@ def test_every_field_survives_serialization():
 
 def test_two_processes_exchange_a_message():
     """A message reaches another process and comes back with every field as it was sent."""
-    environment = dict(os.environ, ROS_DOMAIN_ID=str(DOMAIN_ID),
-                       ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST', ROS_LOCALHOST_ONLY='1')
+    environment = dict(os.environ, ROS_DOMAIN_ID=str(DOMAIN_ID))
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=DOMAIN_ID)
     with subprocess.Popen([sys.executable, '-c', ECHO], env=environment) as echo:

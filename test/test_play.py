@@ -129,7 +129,6 @@ class Listener:
 def listener():
     """Yield a listener, where ROS is installed."""
     rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed: nothing can be played')
-    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     listener = Listener(rclpy)
     yield listener
     listener.close()
@@ -140,8 +139,7 @@ class PlayerProcess:
 
     def __init__(self, *arguments):
         """Start it."""
-        environment = dict(os.environ, ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST',
-                           ROS_DOMAIN_ID=str(DOMAIN))
+        environment = dict(os.environ, ROS_DOMAIN_ID=str(DOMAIN))
         self._process = subprocess.Popen(
             [sys.executable, '-m', 'auv_image_codec.cli.main', 'play', *map(str, arguments)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
