@@ -101,12 +101,21 @@ class AutoencoderCodec(Codec):
 
     def decode(self, latent: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Decode a latent; see the base class. The latent is uint8 [500]."""
-        self._check_latent(latent)
-        values = (latent.astype(np.float32) - self._zero_point) * self._scale
         with torch.inference_mode():
-            images = self._network('decoder')(torch.from_numpy(values)[None].to(self._device))
+            images = self._network('decoder')(self._values(latent))
             pixels = (images[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0)
         return resample(np.ascontiguousarray(pixels.cpu().numpy()), size)
+
+    def features(self, latent: np.ndarray) -> np.ndarray:
+        """Return the decoder's features of a latent, float32 [256, 7, 7]."""
+        with torch.inference_mode():
+            return self._network('decoder').features(self._values(latent))[0].cpu().numpy()
+
+    def _values(self, latent: np.ndarray) -> torch.Tensor:
+        """Return what the decoder takes for a latent, [1, 500]."""
+        self._check_latent(latent)
+        values = (latent.astype(np.float32) - self._zero_point) * self._scale
+        return torch.from_numpy(values)[None].to(self._device)
 
     def payload_from_latent(self, latent: np.ndarray) -> bytes:
         """Return the payload of a latent uint8 [500]; see the base class."""

@@ -58,6 +58,17 @@ class Codec(ABC):
         :raises LatentError: if the latent is not one of this codec.
         """
 
+    def features(self, latent: np.ndarray) -> np.ndarray | None:
+        """
+        Return what the decoder knows of a latent besides its image, for an enhancer.
+
+        :param latent: uint8 [n].
+        :returns: float32 [channels, height / 32, width / 32] of the image at input_size; None for
+            a codec without such features.
+        :raises LatentError: if the latent is not one of this codec.
+        """
+        return None
+
     @abstractmethod
     def payload_from_latent(self, latent: np.ndarray) -> bytes:
         """

@@ -58,7 +58,7 @@ class Weights:
 
 
 def weights_path(directory: Path, part: str) -> Path:
-    """Return the path of a part ('encoder' or 'decoder') in a weights directory."""
+    """Return the path of a part ('encoder', 'decoder' or 'enhancer') in a weights directory."""
     return Path(directory) / f'{part}.safetensors'
 
 
@@ -69,11 +69,11 @@ def model_id_of_bytes(decoder_file: bytes) -> int:
 
 def read_weights(directory: Path, codec: str, part: str) -> Weights:
     """
-    Read one half of a codec's weights.
+    Read one half of a codec's weights, or an enhancer's.
 
-    :param directory: the directory that holds both files.
+    :param directory: the directory that holds the file.
     :param codec: the codec that the weights must be of.
-    :param part: 'encoder' or 'decoder'.
+    :param part: 'encoder', 'decoder' or 'enhancer'.
     :raises WeightsError: if the file is missing, malformed, or of another codec or part.
     """
     path = weights_path(directory, part)
@@ -93,8 +93,8 @@ def read_weights(directory: Path, codec: str, part: str) -> Weights:
             f'not the {part} of {codec!r}')
     try:
         network = metadata['network']
-        model_id = (int(metadata['model_id'], 16) if part == 'encoder'
-                    else model_id_of_bytes(content))
+        model_id = (model_id_of_bytes(content) if part == 'decoder'
+                    else int(metadata['model_id'], 16))
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f'{path}: malformed metadata: {error!r}') from error
     return Weights(codec, part, model_id, network, tensors)
@@ -169,13 +169,31 @@ def write_weights(directory: Path, codec: str, network: dict[str, dict],
     :param tensors: for each part, its tensors.
     :returns: the new model id.
     """
-    contents = {}
-    for part in ('decoder', 'encoder'):
-        metadata = {'format_version': FORMAT_VERSION, 'codec': codec, 'part': part,
-                    'network': network[part]}
-        if part == 'encoder':
-            metadata['model_id'] = f'{model_id_of_bytes(contents["decoder"]):08x}'
-        contents[part] = save(compact(tensors[part]), {METADATA_KEY: json.dumps(metadata)})
-    for part, content in contents.items():
-        write_atomically(weights_path(directory, part), content)
-    return model_id_of_bytes(contents['decoder'])
+    decoder = _content(codec, 'decoder', network['decoder'], tensors['decoder'])
+    model_id = model_id_of_bytes(decoder)
+    encoder = _content(codec, 'encoder', network['encoder'], tensors['encoder'], model_id)
+    write_atomically(weights_path(directory, 'decoder'), decoder)
+    write_atomically(weights_path(directory, 'encoder'), encoder)
+    return model_id
+
+
+def write_enhancer_weights(directory: Path, codec: str, model_id: int, network: dict,
+                           tensors: dict[str, np.ndarray]) -> None:
+    """
+    Write the weights of an enhancer in one step.
+
+    :param codec: the codec whose images it enhances.
+    :param model_id: of that codec's weights.
+    :param network: the keyword arguments of the network's class.
+    """
+    write_atomically(weights_path(directory, 'enhancer'),
+                     _content(codec, 'enhancer', network, tensors, model_id))
+
+
+def _content(codec: str, part: str, network: dict, tensors: dict[str, np.ndarray],
+             model_id: int | None = None) -> bytes:
+    metadata = {'format_version': FORMAT_VERSION, 'codec': codec, 'part': part,
+                'network': network}
+    if model_id is not None:
+        metadata['model_id'] = f'{model_id:08x}'
+    return save(compact(tensors), {METADATA_KEY: json.dumps(metadata)})

@@ -78,15 +78,36 @@ class Lpips:
                              f'{images.shape[1:]}')
         if min(images.shape[1:3]) < SMALLEST_SIDE:
             raise ValueError(f'LPIPS needs {SMALLEST_SIDE} pixels a side, not {images.shape[1:3]}')
-        values = torch.from_numpy(images).to(self._device).permute(0, 3, 1, 2).float()
-        distance = torch.zeros((), device=self._device)
+        values = torch.from_numpy(images).to(self._device).permute(0, 3, 1, 2).float() / 255
         with torch.inference_mode():
-            values = (values / 127.5 - 1 - self._mean) / self._deviation
-            for layer, (weight, bias), head in zip(LAYERS, self._convolutions, self._heads):
-                _, stride, padding, pooled = layer
-                if pooled:
-                    values = functional.max_pool2d(values, 3, 2)
-                values = functional.conv2d(values, weight, bias, stride, padding).relu()
-                unit = values / (values.square().sum(1, keepdim=True).sqrt() + 1e-10)
-                distance += functional.conv2d((unit[:1] - unit[1:]).square(), head).mean()
-        return float(distance)
+            return float(self.distances(values[:1], values[1:]))
+
+    def distances(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        """
+        Return the distances [N] of float images [N, 3, H, W] in 0..1, differentiable.
+
+        On the device that this was made for.
+        """
+        values = (torch.cat([first, second]) * 2 - 1 - self._mean) / self._deviation
+        total = torch.zeros(len(first), device=values.device)
+        for layer, (weight, bias), head in zip(LAYERS, self._convolutions, self._heads):
+            _, stride, padding, pooled = layer
+            if pooled:
+                values = functional.max_pool2d(values, 3, 2)
+            values = functional.conv2d(values, weight, bias, stride, padding).relu()
+            # clamped, as the root's slope is infinite at 0, where no feature is active
+            values_float = values.float()
+            norm = values_float.square().sum(1, keepdim=True).clamp(min=1e-20).sqrt()
+            unit = values_float / (norm + 1e-10)
+            one, other = unit.chunk(2)
+            total = total + functional.conv2d((one - other).square(), head).mean((1, 2, 3))
+        return total
+
+    def to(self, device: torch.device | str) -> 'Lpips':
+        """Move the network to a device; return itself."""
+        self._device = device
+        self._convolutions = [(weight.to(device), bias.to(device))
+                              for weight, bias in self._convolutions]
+        self._heads = [head.to(device) for head in self._heads]
+        self._mean, self._deviation = self._mean.to(device), self._deviation.to(device)
+        return self

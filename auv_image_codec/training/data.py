@@ -43,12 +43,13 @@ class ImageArray:
     Images of one shard at one size.
 
     ``images`` is uint8 [N, size, size, 3] RGB, whole frames resampled with a Lanczos filter;
-    ``keys`` names them as the shard does.
+    ``keys`` names them as the shard does; ``path`` is the file of the decoded images.
     """
 
-    def __init__(self, images: np.ndarray, keys: list[str]):
+    def __init__(self, images: np.ndarray, keys: list[str], path: Path):
         self.images = images
         self.keys = keys
+        self.path = path
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -74,7 +75,8 @@ def load_shard(shard: Path, size: int, cache_directory: Path) -> ImageArray:
         with replacing(array_path) as file:
             np.save(file, np.stack(images))
         write_atomically(keys_path, json.dumps(keys).encode())
-    return ImageArray(np.load(array_path, mmap_mode='r'), json.loads(keys_path.read_text()))
+    return ImageArray(np.load(array_path, mmap_mode='r'), json.loads(keys_path.read_text()),
+                      array_path)
 
 
 def _decode_shard(shard: Path, size: int) -> tuple[list[str], list[np.ndarray]]:
@@ -123,6 +125,11 @@ class Place:
     left: int
     height: int
     width: int
+
+    def on_grid(self, cell: int) -> 'Place':
+        """Return the same window of an array with one value for cell x cell pixels."""
+        return Place(self.array, self.index, self.mirrored, self.top // cell, self.left // cell,
+                     self.height // cell, self.width // cell)
 
 
 class TrainingBatches(IterableDataset):

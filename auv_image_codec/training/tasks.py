@@ -39,6 +39,7 @@ from auv_image_codec.training.recipe import parse_recipe, Recipe
 # Loaded when they are asked for: no task needs what another one imports.
 TASKS = {
     'autoencoder': 'auv_image_codec.training.autoencoder_task.AutoencoderTask',
+    'enhancer': 'auv_image_codec.training.enhancer_task.EnhancerTask',
 }
 
 
