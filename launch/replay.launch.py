@@ -85,6 +85,10 @@ ARGUMENTS = [
         description='Where the networks run: cpu, cuda or cuda:N. '
                     'Empty: as the configuration files say.'),
     DeclareLaunchArgument(
+        'enhance', default_value='', choices=['', 'auto', 'always', 'never'],
+        description='Whether to offer images with synthesised detail; auto: where there are '
+                    'weights for it. Empty: as the configuration file says.'),
+    DeclareLaunchArgument(
         'log_level', default_value='info', choices=['debug', 'info', 'warn', 'error', 'fatal'],
         description='Least severe messages to log.'),
     DeclareLaunchArgument(
@@ -136,6 +140,7 @@ def generate_launch_description() -> LaunchDescription:
             config_file=LaunchConfiguration('surface_config_file'),
             camera_info=LaunchConfiguration('camera_info'),
             source=LaunchConfiguration('camera'),
+            enhance=LaunchConfiguration('enhance'),
             rviz=LaunchConfiguration('rviz')),
         include(
             'vehicle.launch.py',

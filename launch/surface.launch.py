@@ -42,6 +42,10 @@ ARGUMENTS = [
         description='Prefix of the topics to publish on: RECONSTRUCTED/image and '
                     'RECONSTRUCTED/camera_info.'),
     DeclareLaunchArgument(
+        'enhanced', default_value='enhanced',
+        description='Prefix of the topics of images with synthesised detail: ENHANCED/image and '
+                    'ENHANCED/camera_info.'),
+    DeclareLaunchArgument(
         'namespace', default_value='', description='Namespace of the nodes and their topics.'),
     DeclareLaunchArgument(
         'config_file',
@@ -57,6 +61,14 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         'device', default_value='',
         description='Where the network runs: cpu, cuda or cuda:N. '
+                    'Empty: as the configuration file says.'),
+    DeclareLaunchArgument(
+        'enhance', default_value='', choices=['', 'auto', 'always', 'never'],
+        description='Whether to offer images with synthesised detail; auto: where there are '
+                    'weights for it. Empty: as the configuration file says.'),
+    DeclareLaunchArgument(
+        'enhancer_weights', default_value='',
+        description='Directory with the weights of the enhancer. '
                     'Empty: as the configuration file says.'),
     DeclareLaunchArgument(
         'log_level', default_value='info', choices=['debug', 'info', 'warn', 'error', 'fatal'],
@@ -77,16 +89,18 @@ ARGUMENTS = [
                     'where there is one.'),
 ]
 
-RECONSTRUCTION_REMAPPINGS = [
+IMAGE_REMAPPINGS = [
     ('reconstructed/image', [LaunchConfiguration('reconstructed'), '/image']),
     ('reconstructed/camera_info', [LaunchConfiguration('reconstructed'), '/camera_info']),
+    ('enhanced/image', [LaunchConfiguration('enhanced'), '/image']),
+    ('enhanced/camera_info', [LaunchConfiguration('enhanced'), '/camera_info']),
 ]
 
 
 def decoder_node(context: LaunchContext) -> List[LifecycleNode]:
     """Return the decoder: parameters from the file, and above them the arguments that are set."""
     overrides = {}
-    for name in ('codec', 'weights', 'device'):
+    for name in ('codec', 'weights', 'device', 'enhance', 'enhancer_weights'):
         value = LaunchConfiguration(name).perform(context)
         if value:
             overrides[name] = ParameterValue(value, value_type=str)
@@ -101,7 +115,7 @@ def decoder_node(context: LaunchContext) -> List[LifecycleNode]:
         remappings=[
             ('latent', LaunchConfiguration('latent')),
             ('camera_info', LaunchConfiguration('camera_info')),
-            *RECONSTRUCTION_REMAPPINGS,
+            *IMAGE_REMAPPINGS,
         ],
         ros_arguments=['--log-level', LaunchConfiguration('log_level')],
         output='screen',
@@ -119,7 +133,7 @@ def rviz_node() -> Node:
         arguments=['-d', LaunchConfiguration('rviz_config')],
         parameters=[{'use_sim_time': ParameterValue(
             LaunchConfiguration('use_sim_time'), value_type=bool)}],
-        remappings=[('image', LaunchConfiguration('source')), *RECONSTRUCTION_REMAPPINGS],
+        remappings=[('image', LaunchConfiguration('source')), *IMAGE_REMAPPINGS],
         condition=IfCondition(LaunchConfiguration('rviz')),
         output='screen',
     )

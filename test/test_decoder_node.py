@@ -14,6 +14,9 @@
 """The decoder's node, with real messages over DDS."""
 import array
 import random
+import threading
+
+from enhancer_harness import write_tiny_enhancer
 
 import pytest
 
@@ -24,6 +27,7 @@ import numpy as np  # noqa: I100
 from sensor_msgs.msg import CameraInfo, Image
 
 from auv_image_codec.codecs import create_codec
+from auv_image_codec.codecs.enhancer import Enhancer
 from auv_image_codec.codecs.packet import OVERHEAD_BYTES
 from auv_image_codec.msg import LatentCode
 from auv_image_codec.nodes.decoder_node import DecoderNode
@@ -57,7 +61,8 @@ def running():
 def wait_for_viewers(ros, node):
     """Run until the decoder knows that somebody receives its images."""
     for camera in node.cameras:
-        assert ros.spin_until(lambda: camera.image_publisher.get_subscription_count() > 0)
+        assert ros.spin_until(
+            lambda: camera.reconstructed.image_publisher.get_subscription_count() > 0)
 
 
 def decode_one(ros, codes, images, message):
@@ -232,7 +237,8 @@ def test_calibration_from_its_topic_is_scaled_and_stamped(codec, latent):
         ros.start(node)
         assert ros.connected(codes, source)
         wait_for_viewers(ros, node)
-        assert ros.spin_until(lambda: node.cameras[0].info_publisher.get_subscription_count())
+        assert ros.spin_until(
+            lambda: node.cameras[0].reconstructed.info_publisher.get_subscription_count())
         decode_one(ros, codes, images, code(codec, latent, 1, 320, 120))
         assert not infos, 'a calibration is published before any is known'
         source.publish(calibration())
@@ -268,12 +274,151 @@ def test_calibration_from_a_file(codec, latent, tmp_path):
         assert ros.connected(*codes.values())
         wait_for_viewers(ros, node)
         assert ros.spin_until(lambda: all(
-            camera.info_publisher.get_subscription_count() for camera in node.cameras))
+            camera.reconstructed.info_publisher.get_subscription_count()
+            for camera in node.cameras))
         for name in ('down', 'front'):
             decode_one(ros, codes[name], images[name], code(codec, latent, 3))
         assert ros.spin_until(lambda: infos['front'])
         assert numbers(infos['front']) == [3] and list(infos['front'][0].k)[0] == 80.0
         assert not infos['down']
+
+
+# --- Enhanced images ----------------------------------------------------------------------------
+
+@pytest.fixture(scope='module')
+def enhancer_weights(codec, tmp_path_factory):
+    """Return a folder with weights of a tiny enhancer, which changes every image."""
+    return write_tiny_enhancer(tmp_path_factory.mktemp('enhancer'), codec)
+
+
+def test_enhanced_images_follow_the_reconstructions(codec, latent, enhancer_weights):
+    with graph() as ros:
+        node = ros.add(DecoderNode, enhance='always', enhancer_weights=str(enhancer_weights))
+        codes = ros.publisher(LatentCode, 'latent')
+        source = ros.publisher(CameraInfo, 'camera_info')
+        images = ros.collect(Image, 'reconstructed/image')
+        enhanced = ros.collect(Image, 'enhanced/image')
+        infos = ros.collect(CameraInfo, 'enhanced/camera_info')
+        ros.start(node)
+        assert ros.connected(codes, source)
+        wait_for_viewers(ros, node)
+        assert ros.spin_until(lambda: all(
+            publisher.get_subscription_count() for publisher in (
+                node.cameras[0].enhanced.image_publisher,
+                node.cameras[0].enhanced.info_publisher)))
+        source.publish(calibration())
+        assert ros.spin_until(lambda: node.cameras[0].calibration is not None)
+        message = code(codec, latent, 7, 320, 120)
+        reconstructed = decode_one(ros, codes, images, message)
+        assert ros.spin_until(lambda: enhanced and infos)
+        assert enhanced[0].header == infos[0].header == message.header
+        assert (infos[0].width, infos[0].height) == (320, 120)
+        expected = Enhancer(codec, enhancer_weights).enhance(latent, (320, 120))
+        np.testing.assert_array_equal(image_to_rgb(enhanced[0]), expected)
+        assert not np.array_equal(expected, image_to_rgb(reconstructed))
+        ros.last_status('/decoder_node: camera')
+        _, values = ros.last_status('/decoder_node: camera')
+        assert values['enhanced_image'] == 'synthesised'
+        assert values['frames_enhanced'] == '1'
+        assert float(values['enhance_ms_mean']) > 0
+
+
+def test_enhances_only_while_somebody_looks(codec, latent, enhancer_weights):
+    with graph() as ros:
+        node = ros.add(DecoderNode, enhancer_weights=str(enhancer_weights))
+        codes = ros.publisher(LatentCode, 'latent')
+        images = ros.collect(Image, 'reconstructed/image')
+        ros.start(node)
+        assert ros.connected(codes)
+        wait_for_viewers(ros, node)
+        for number in range(3):
+            decode_one(ros, codes, images, code(codec, latent, number))
+        node._worker.stop()     # what it may have in work is done then
+        assert node.enhancements['camera'].frames_done == 0
+        node._worker.start()
+        enhanced = ros.collect(Image, 'enhanced/image')
+        assert ros.spin_until(
+            lambda: node.cameras[0].enhanced.image_publisher.get_subscription_count())
+        decode_one(ros, codes, images, code(codec, latent, 3))
+        assert ros.spin_until(lambda: enhanced)
+        assert numbers(enhanced) == [3]
+
+
+def test_enhanced_images_alone_can_be_received(codec, latent, enhancer_weights):
+    with graph() as ros:
+        node = ros.add(DecoderNode, enhancer_weights=str(enhancer_weights))
+        codes = ros.publisher(LatentCode, 'latent')
+        enhanced = ros.collect(Image, 'enhanced/image')
+        ros.start(node)
+        assert ros.connected(codes)
+        assert ros.spin_until(
+            lambda: node.cameras[0].enhanced.image_publisher.get_subscription_count())
+        codes.publish(code(codec, latent, 1))
+        assert ros.spin_until(lambda: enhanced)
+        assert node.statistics['camera'].frames_done == 0
+
+
+def test_a_slow_enhancer_delays_no_reconstruction_and_drops_the_oldest(
+        codec, latent, enhancer_weights, monkeypatch):
+    enhance, go_on = Enhancer.enhance, threading.Event()
+
+    def wait_and_enhance(*arguments):
+        assert go_on.wait(60)
+        return enhance(*arguments)
+    monkeypatch.setattr(Enhancer, 'enhance', wait_and_enhance)
+    with graph() as ros:
+        node = ros.add(DecoderNode, enhancer_weights=str(enhancer_weights))
+        codes = ros.publisher(LatentCode, 'latent')
+        images = ros.collect(Image, 'reconstructed/image')
+        enhanced = ros.collect(Image, 'enhanced/image')
+        ros.start(node)
+        assert ros.connected(codes)
+        wait_for_viewers(ros, node)
+        assert ros.spin_until(
+            lambda: node.cameras[0].enhanced.image_publisher.get_subscription_count())
+        try:
+            decode_one(ros, codes, images, code(codec, latent, 0))
+            assert ros.spin_until(lambda: not node._worker._jobs)   # the first is in work
+            for number in range(1, 6):
+                decode_one(ros, codes, images, code(codec, latent, number))
+            assert not enhanced
+        finally:
+            go_on.set()
+        assert ros.spin_until(lambda: len(enhanced) == 2)
+        assert numbers(images) == [0, 1, 2, 3, 4, 5] and numbers(enhanced) == [0, 5]
+        assert node.enhancements['camera'].frames_replaced == 4
+
+
+@pytest.mark.parametrize('parameters, reason', [
+    ({'enhance': 'never'}, 'off'),
+    ({'enhance': 'auto', 'enhancer_weights': '/nowhere'}, 'off: /nowhere'),
+])
+def test_without_an_enhancer_there_is_no_topic(codec, latent, parameters, reason):
+    with graph() as ros:
+        node = ros.add(DecoderNode, **parameters)
+        codes = ros.publisher(LatentCode, 'latent')
+        images = ros.collect(Image, 'reconstructed/image')
+        ros.start(node)
+        assert ros.connected(codes)
+        wait_for_viewers(ros, node)
+        decode_one(ros, codes, images, code(codec, latent))
+        assert not node.get_publishers_info_by_topic('/enhanced/image')
+        _, values = ros.last_status('/decoder_node: camera')
+        assert values['enhanced_image'].startswith(reason)
+
+
+def test_an_enhancer_that_is_demanded_but_missing_fails_configure(codec, tmp_path):
+    with graph() as ros:
+        node = ros.add(DecoderNode, enhance='always', enhancer_weights=str(tmp_path))
+        status, _ = ros.last_status('/decoder_node: camera')
+        assert ros.spin_until(lambda: node._start_timer is None)
+        status, _ = ros.last_status('/decoder_node: camera')
+        assert status.level == b'\x02'
+        assert node.state == 'unconfigured' and str(tmp_path) in status.message
+        write_tiny_enhancer(tmp_path, codec)
+        node.trigger_configure()
+        node.trigger_activate()
+        assert node.state == 'active'
 
 
 # --- Several cameras ----------------------------------------------------------------------------
@@ -295,7 +440,7 @@ def test_each_camera_has_its_topics(codec, latent):
         assert ros.spin_until(lambda: all(images.values()) and errors(node, 'down'))
         assert numbers(images['front']) == [1] and numbers(images['down']) == [2]
         assert errors(node, 'down') == {'unknown_codec': 1} and not errors(node, 'front')
-        assert [camera.info_topic for camera in node.cameras] \
+        assert [camera.reconstructed.info_topic for camera in node.cameras] \
             == ['front/reconstructed/camera_info', 'seabed/camera_info']
 
 

@@ -151,7 +151,7 @@ def test_rviz_topics_are_remapped_with_the_decoder():
     text = (SOURCE / 'launch' / 'surface.launch.py').read_text()
     rviz = text[text.index('def rviz_node'):]
     assert "('image', LaunchConfiguration('source'))" in rviz
-    assert '*RECONSTRUCTION_REMAPPINGS' in rviz
+    assert '*IMAGE_REMAPPINGS' in rviz
 
 
 @pytest.mark.parametrize('path', LAUNCH_FILES, ids=lambda path: path.stem)

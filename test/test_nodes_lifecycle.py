@@ -179,7 +179,7 @@ def test_decoder_can_be_cycled_and_releases_everything():
                 assert topics_of(node) == sorted(['/camera_info', '/latent', *outputs])
                 assert ros.connected(images)
                 assert ros.spin_until(
-                    lambda: node.cameras[0].image_publisher.get_subscription_count())
+                    lambda: node.cameras[0].reconstructed.image_publisher.get_subscription_count())
                 count = len(pictures)
                 images.publish(frame(round_))
                 assert ros.spin_until(lambda: len(pictures) > count)

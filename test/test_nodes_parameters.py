@@ -96,7 +96,8 @@ BAD_SETTINGS = [
     ('encoder_node', 'image_queue_depth', 5), ('encoder_node', 'image_reliability', 'reliable'),
     ('decoder_node', 'max_image_pixels', 0), ('decoder_node', 'max_image_pixels', 2 ** 31),
     ('decoder_node', 'codec', 'hologram'), ('decoder_node', 'threads', -1),
-    ('decoder_node', 'autostart', True),
+    ('decoder_node', 'autostart', True), ('decoder_node', 'enhance', 'perhaps'),
+    ('decoder_node', 'camera.enhanced_image', 'elsewhere'),
 ]
 
 
@@ -155,6 +156,9 @@ BAD_STARTS = [
     ('decoder_node', {'cameras': ['a', 'b'], 'a__reconstructed_image': 'x/a',
                       'b__reconstructed_image': 'x/b'}, 'b.reconstructed_image'),
     ('decoder_node', {'camera__reconstructed_image': 'picture'}, 'camera.reconstructed_image'),
+    ('decoder_node', {'camera__enhanced_image': 'reconstructed/picture'},
+     'camera.enhanced_image'),
+    ('decoder_node', {'enhance': 'perhaps'}, 'auto, always, never'),
     ('decoder_node', {'max_image_pixels': -5}, 'max_image_pixels'),
 ]
 

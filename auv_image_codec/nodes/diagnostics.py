@@ -24,6 +24,34 @@ WINDOW = 100  # frames in the mean and maximum of the milliseconds
 LOG_PERIOD = 30.0  # seconds between two log lines about the same defect
 
 
+def milliseconds(verb: str, window: Deque[float]) -> Dict[str, str]:
+    """Return mean and maximum of milliseconds, with their keys."""
+    return {f'{verb}_ms_mean': f'{sum(window) / len(window) if window else 0.0:.2f}',
+            f'{verb}_ms_max': f'{max(window, default=0.0):.2f}'}
+
+
+class EnhancementStatistics:
+    """Counters of one camera's enhanced images."""
+
+    def __init__(self):
+        """Start at zero."""
+        self.frames_done = 0
+        self.frames_replaced = 0
+        self._milliseconds: Deque[float] = deque(maxlen=WINDOW)
+
+    def done(self, seconds: float) -> None:
+        """Count an image that went out."""
+        self.frames_done += 1
+        self._milliseconds.append(1e3 * seconds)
+
+    def key_values(self) -> List[Tuple[str, str]]:
+        """Return the counters as (key, value)."""
+        values = {'frames_enhanced': self.frames_done,
+                  'frames_enhancement_replaced': self.frames_replaced,
+                  **milliseconds('enhance', deque(self._milliseconds))}
+        return [(key, str(value)) for key, value in values.items()]
+
+
 class StreamStatistics:
     """
     Counters of one camera's stream.
@@ -68,7 +96,6 @@ class StreamStatistics:
     def key_values(self) -> List[Tuple[str, str]]:
         """Return the counters as (key, value)."""
         verb = {'coded': 'encode', 'decoded': 'decode'}[self.verb]
-        window = self._milliseconds
         ratio = RAW_BYTES / self.mean_packet_bytes if self.bytes_total else 0.0
         values = {
             'frames_in': self.frames_in,
@@ -78,8 +105,7 @@ class StreamStatistics:
             'bytes_total': self.bytes_total,
             'mean_packet_bytes': f'{self.mean_packet_bytes:.1f}',
             'ratio_of_raw_224x224x3': f'{ratio:.1f}',
-            f'{verb}_ms_mean': f'{sum(window) / len(window) if window else 0.0:.2f}',
-            f'{verb}_ms_max': f'{max(window, default=0.0):.2f}',
+            **milliseconds(verb, self._milliseconds),
         }
         values.update({f'error_{kind}': count for kind, count in sorted(self.errors.items())})
         return [(key, str(value)) for key, value in values.items()]

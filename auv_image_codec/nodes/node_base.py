@@ -15,7 +15,7 @@
 import sys
 import time
 import traceback
-from typing import Any, Callable, Dict, Iterable, List, Optional, Type
+from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple, Type
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
@@ -212,6 +212,10 @@ class CodecNode(LifecycleNode):
     def cleanup(self) -> None:
         """Destroy what configure() created. May be called twice."""
 
+    def more_values(self, camera: str) -> List[Tuple[str, str]]:
+        """Return what else the diagnostics of a camera tell, as (key, value)."""
+        return []
+
     def on_configure(self, state) -> TransitionCallbackReturn:
         """Load the codec and create the publishers."""
         try:
@@ -320,7 +324,7 @@ class CodecNode(LifecycleNode):
             message.status.append(status(
                 level, f'{self.get_fully_qualified_name()}: {camera}', text, hardware,
                 [('state', self.state), ('codec', codec), ('model_id', model),
-                 *statistics.key_values()]))
+                 *statistics.key_values(), *self.more_values(camera)]))
         try:
             self._diagnostics.publish(message)
         except RCLError as error:
