@@ -88,20 +88,26 @@ class Lpips:
 
         On the device that this was made for.
         """
-        values = (torch.cat([first, second]) * 2 - 1 - self._mean) / self._deviation
-        total = torch.zeros(len(first), device=values.device)
-        for layer, (weight, bias), head in zip(LAYERS, self._convolutions, self._heads):
+        total = torch.zeros(len(first), device=first.device)
+        # apart, so that no gradient is computed for an image that wants none
+        for one, other, head in zip(self._features(first), self._features(second), self._heads):
+            total = total + functional.conv2d((one - other).square(), head).mean((1, 2, 3))
+        return total
+
+    def _features(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Return the features of float images [N, 3, H, W], unit-normalized over channels."""
+        values = (images * 2 - 1 - self._mean) / self._deviation
+        features = []
+        for layer, (weight, bias) in zip(LAYERS, self._convolutions):
             _, stride, padding, pooled = layer
             if pooled:
                 values = functional.max_pool2d(values, 3, 2)
             values = functional.conv2d(values, weight, bias, stride, padding).relu()
+            exact = values.float()
             # clamped, as the root's slope is infinite at 0, where no feature is active
-            values_float = values.float()
-            norm = values_float.square().sum(1, keepdim=True).clamp(min=1e-20).sqrt()
-            unit = values_float / (norm + 1e-10)
-            one, other = unit.chunk(2)
-            total = total + functional.conv2d((one - other).square(), head).mean((1, 2, 3))
-        return total
+            norm = exact.square().sum(1, keepdim=True).clamp(min=1e-20).sqrt()
+            features.append(exact / (norm + 1e-10))
+        return features
 
     def to(self, device: torch.device | str) -> 'Lpips':
         """Move the network to a device; return itself."""

@@ -40,7 +40,11 @@ from auv_image_codec.training.perceptual import load_perceptual, PERCEPTUAL, VGG
 from auv_image_codec.training.recipe import choice, number, Recipe
 from auv_image_codec.training.tasks import Curves, Task
 
-LARGEST_SHIFT = 8       # pixels; see EnhancerTraining
+# See EnhancerTraining.
+LARGEST_SHIFT = 8           # pixels
+LIMIT_RATE = 0.2            # of the weight's logarithm a step, times the excess over the limit
+MSE_WEIGHTS = (1.0, 1e5)    # that the limit may lead to
+EXCESS_WEIGHT = 10          # in validation, of what exceeds the limit
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class EnhancerRecipe:
     perceptual_weight: float = number(1.0, 0, 1e6)
     l1_weight: float = number(1.0, 0, 1e6)
     mse_weight: float = number(0.0, 0, 1e6)
+    mse_limit: float = number(0.0, 0, 1e6)  # times the decoded images' MSE; 0: none; see below
     validation_limit: int = number(0, 0, 1_000_000)     # images, evenly spaced; 0: all of them
 
 
@@ -70,6 +75,10 @@ class EnhancerTraining(TrainingModule):
     Both networks take one step at once, each on its own loss. The perceptual distance is taken
     of images shifted by a few pixels, another shift in every step: strides in its network would
     otherwise draw their pattern into the generator's images.
+
+    With an ``mse_limit``, the weight of the squared error is no constant: it begins at
+    ``mse_weight``, rises while the limit is exceeded and falls while it is not, so that training
+    finds the best image that stays within the limit.
 
     :param recipe: the run's recipe.
     :param steps_per_epoch: of the training images at the recipe's batch size.
@@ -86,6 +95,7 @@ class EnhancerTraining(TrainingModule):
         self.discriminator = None
         if network.adversarial_weight:
             self.discriminator = PatchDiscriminator(network.discriminator_channels)
+        self.register_buffer('mse_weight', torch.tensor(network.mse_weight))
         self.codec = codec
         self._perceptual = perceptual
         self._lpips = Lpips()
@@ -115,7 +125,15 @@ class EnhancerTraining(TrainingModule):
             losses['adversarial'] = (judged - 1).square().mean()
         for name, value in losses.items():
             self.log(f'train_{name}', value, prog_bar=True)
-        loss = sum(getattr(network, f'{name}_weight') * value for name, value in losses.items())
+        if network.mse_limit:
+            excess = losses['mse'].detach() / functional.mse_loss(decoded, images)
+            self.mse_weight *= torch.exp(LIMIT_RATE * (excess - network.mse_limit).clamp(-1, 1))
+            self.mse_weight.clamp_(*MSE_WEIGHTS)
+            self.log('mse_weight', self.mse_weight)
+        weights = {name: getattr(network, f'{name}_weight') for name in losses}
+        # a copy: the next step changes the weight in place
+        weights['mse'] = self.mse_weight.clone()
+        loss = sum(weights[name] * value for name, value in losses.items())
         self.log('train_loss', loss)
         if self.discriminator is None:
             return loss
@@ -126,7 +144,11 @@ class EnhancerTraining(TrainingModule):
         return loss + judging
 
     def validation_step(self, batch, _):
-        """Log errors, LPIPS, and the loss without its adversarial part."""
+        """
+        Log errors, LPIPS, and the loss without its adversarial part.
+
+        With an mse_limit, what exceeds it counts in the place of the whole squared error.
+        """
         images, decoded, features = _inputs(batch)
         network = self.recipe.network
         enhanced = self.averaged(decoded, features).clamp(0, 1).float()
@@ -134,7 +156,11 @@ class EnhancerTraining(TrainingModule):
         lpips = self._lpips.distances(enhanced, images)
         perceptual = lpips if network.perceptual == 'lpips' else self._perceptual.distances(
             enhanced, images)
-        loss = (network.perceptual_weight * perceptual + network.mse_weight * errors
+        counted = errors
+        if network.mse_limit:
+            allowed = network.mse_limit * (decoded - images).square().mean((1, 2, 3)).mean()
+            counted = (errors.mean() - allowed).clamp(min=0) * EXCESS_WEIGHT
+        loss = (network.perceptual_weight * perceptual + network.mse_weight * counted
                 + network.l1_weight * (enhanced - images).abs().mean((1, 2, 3)))
         for name, values in (('loss', loss), ('mse', errors), ('lpips', lpips)):
             self.log(f'validation_{name}', values.mean(), prog_bar=True, batch_size=len(images))
@@ -263,6 +289,8 @@ class EnhancerTask(Task):
         parts = [f'{getattr(network, f"{name}_weight"):g} x {label}' for name, label in (
             ('adversarial', 'LSGAN'), ('perceptual', network.perceptual), ('l1', 'L1'),
             ('mse', 'MSE')) if getattr(network, f'{name}_weight')]
+        if network.mse_limit:
+            parts[-1] = f"MSE, weighed to stay at {network.mse_limit:g} of the decoded images'"
         lines = card_heading(self.recipe, recipe_path, run, {
             'enhances': f'codec {self.codec.name}, model `{self.codec.model_id:08x}`',
             'network': f'U-Net of {network.channels} to {network.largest_channels} channels',

@@ -69,15 +69,18 @@ class Vgg19Distance:
 
     def distances(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """Return the distances [N] of float images [N, 3, H, W] in 0..1, differentiable."""
-        values = (torch.cat([first, second]) * self._factor - self._mean) / self._deviation
+        # apart, so that no gradient is computed for an image that wants none
+        return (self._features(first) - self._features(second)).square().sum(1).mean((1, 2))
+
+    def _features(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the features of float images [N, 3, H, W], unit-normalized over channels."""
+        values = (images * self._factor - self._mean) / self._deviation
         for number, (weight, bias) in zip(VGG_LAYERS, self._layers):
             values = functional.conv2d(values, weight, bias, padding=1).relu()
             if number in POOLED_AFTER:
                 values = functional.max_pool2d(values, 2)
         # features reach 2e4: their scale must not decide what the loss weighs
-        unit = functional.normalize(values.float(), dim=1, eps=1e-3)
-        one, other = unit.chunk(2)
-        return (one - other).square().sum(1).mean((1, 2))
+        return functional.normalize(values.float(), dim=1, eps=1e-3)
 
 
 def load_perceptual(name: str, weights: Path | None, kind: str,
