@@ -118,3 +118,26 @@ class DivergenceError(AuvImageCodecError):
     """A training run that diverges again and again from its last good weights."""
 
     kind = 'divergence'
+
+
+class FrameError(AuvImageCodecError, ValueError):
+    """A frame of the acoustic link that is refused; its ``kind`` says why."""
+
+    kind = 'frame_corrupt'
+
+    def __init__(self, message: str, kind: str = 'frame_corrupt'):
+        """Keep the message, and the kind that diagnostics count it under."""
+        super().__init__(message)
+        self.kind = kind
+
+
+class RequestError(AuvImageCodecError, ValueError):
+    """A message of the back channel that is refused, or that cannot be sent."""
+
+    kind = 'request'
+
+
+class ProfileError(AuvImageCodecError, ValueError):
+    """A modem profile that is missing, or has a wrong entry."""
+
+    kind = 'profile'

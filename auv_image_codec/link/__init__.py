@@ -11,4 +11,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The link between the two sides: byte budgets, without images and without ROS."""
+"""
+The acoustic link between the two sides, without images, without ROS and without torch.
+
+Packets go in on the vehicle and come out on the surface, as frames of a modem in between:
+``LinkSender`` and ``LinkReceiver`` are the two ends, ``SimulatedLink`` is the water.
+docs/link.md describes the bytes.
+"""
