@@ -32,7 +32,7 @@ ROS_WHEELS := \
 # What the installed package is made from. Directories are listed too, so that a file that goes
 # away counts as a change; as `demo/.`, since `demo` is a target.
 SOURCES := package.xml setup.py setup.cfg CMakeLists.txt $(wildcard README.md) $(shell find \
-  $(addsuffix /.,$(wildcard auv_image_codec config demo launch msg resource weights)) \
+  $(addsuffix /.,$(wildcard auv_image_codec config demo launch msg resource srv weights)) \
   -name __pycache__ -prune -o -print)
 
 # The virtual environment is a ROS prefix. A ROS installation sourced in this shell, or another

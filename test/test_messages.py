@@ -21,8 +21,9 @@ import time
 import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed: no ROS 2 here')
-LatentCode = pytest.importorskip(
-    'auv_image_codec.msg', reason='the generated messages are not installed').LatentCode
+msg = pytest.importorskip(
+    'auv_image_codec.msg', reason='the generated messages are not installed')
+LatentCode, LinkRequest, ModemFrame = msg.LatentCode, msg.LinkRequest, msg.ModemFrame
 serialization = pytest.importorskip('rclpy.serialization')
 deserialize_message = serialization.deserialize_message
 serialize_message = serialization.serialize_message
@@ -53,7 +54,7 @@ def example() -> LatentCode:
     """Return a message in which every field differs from its default."""
     message = LatentCode(
         codec='autoencoder', model_id=0xdeadbeef, sequence=41, image_width=1920,
-        image_height=1080, latent_dim=500,
+        image_height=1080, latent_dim=500, completeness=0.25,
         latent=array.array('B', [(7 * index) % 256 for index in range(500)]))
     message.header.stamp.sec = 1564617600
     message.header.stamp.nanosec = 123456789
@@ -74,6 +75,29 @@ def test_latent_is_bounded():
     # Up to ROS 2 Jazzy the message refuses it, since Kilted the serialization.
     with pytest.raises((AssertionError, RuntimeError)):
         serialize_message(LatentCode(latent=bytes(4097)))
+
+
+def test_a_latent_is_complete_unless_somebody_says_otherwise():
+    """A program that knows nothing of links makes complete latents."""
+    assert LatentCode().completeness == 1.0
+
+
+def test_a_frame_is_bounded_bytes():
+    """Data is an array of unsigned bytes, at most those of the largest frame."""
+    frame = ModemFrame(destination=7, priority=3, data=array.array('B', bytes(2048)))
+    assert deserialize_message(serialize_message(frame), ModemFrame) == frame
+    with pytest.raises((AssertionError, RuntimeError)):
+        serialize_message(ModemFrame(data=bytes(2049)))
+
+
+def test_every_field_of_a_request_survives_serialization():
+    """Each kind of request travels as a message, and its frames are bounded."""
+    request = LinkRequest(type=LinkRequest.RESEND, packet=200, frames=bytes(range(32)),
+                          wanted=400, max_bytes=300, max_rate=0.5, link_rate=2000)
+    request.stamp.sec = 5
+    assert deserialize_message(serialize_message(request), LinkRequest) == request
+    with pytest.raises((AssertionError, RuntimeError)):
+        serialize_message(LinkRequest(frames=bytes(33)))
 
 
 def test_every_field_survives_serialization():

@@ -39,7 +39,7 @@ def stamp_to_ns(stamp: Time) -> int:
 
 
 def latent_to_message(codec: Any, latent: np.ndarray, header: Header, sequence: int, width: int,
-                      height: int) -> LatentCode:
+                      height: int, completeness: float = 1.0) -> LatentCode:
     """
     Return the message for a latent.
 
@@ -48,10 +48,12 @@ def latent_to_message(codec: Any, latent: np.ndarray, header: Header, sequence: 
     :param header: header of the camera image, taken over as it is.
     :param sequence: counts the camera's coded images, modulo 2^32.
     :param width: pixels of the camera image, with ``height``.
+    :param completeness: share of the packet that the latent was made from.
     """
     message = LatentCode(
         header=header, codec=codec.name, model_id=codec.model_id, sequence=sequence,
-        image_width=width, image_height=height, latent_dim=len(latent))
+        image_width=width, image_height=height, latent_dim=len(latent),
+        completeness=completeness)
     message.latent = array.array('B', latent.tobytes())
     return message
 

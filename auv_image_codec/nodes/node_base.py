@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the encoder's and the decoder's node share: life cycle, codec, parameters, diagnostics."""
+"""What the nodes share: life cycle, codec, parameters, diagnostics."""
 import sys
 import time
 import traceback
@@ -76,9 +76,9 @@ def best_effort(depth: int) -> QoSProfile:
                       reliability=QoSReliabilityPolicy.BEST_EFFORT)
 
 
-COMMON_PARAMETERS = (
-    ParameterSpec('autostart', True, 'Configure and activate when the node starts.',
-                  read_only=True),
+AUTOSTART = ParameterSpec('autostart', True, 'Configure and activate when the node starts.',
+                          read_only=True)
+CODEC_PARAMETERS = (
     # Unknown names are refused when set later; at start they fail in configure, where they can
     # be mended.
     ParameterSpec('codec', 'autoencoder', 'Name of the codec.', check_change=codec_problem,
@@ -98,33 +98,31 @@ COMMON_PARAMETERS = (
 )
 
 
-class CodecNode(LifecycleNode):
+class ManagedNode(LifecycleNode):
     """
-    A lifecycle node around one codec, for one or several cameras.
+    A lifecycle node with checked parameters, and one diagnostic status for each of its streams.
 
-    A derived class declares its parameters in its constructor, and overrides configure(),
-    activate(), deactivate() and cleanup(). configure() raises AuvImageCodecError for what a user
-    can mend; the node then stays unconfigured, says why, and can be configured again.
+    A derived class declares its parameters and fills ``statistics`` in its constructor, and
+    overrides load(), configure(), activate(), deactivate() and cleanup(). load() and configure()
+    raise AuvImageCodecError for what a user can mend; the node then stays unconfigured, says why,
+    and can be configured again.
     """
 
-    def __init__(self, name: str, side: str, verb: str, **kwargs: Any):
+    STREAM = 'camera'  # what a stream is, for the log
+
+    def __init__(self, name: str, **kwargs: Any):
         """
-        Declare the common parameters and start the diagnostics.
+        Declare the parameter autostart and start the diagnostics.
 
-        :param side: ``encoder`` or ``decoder``, which half of the codec is loaded.
-        :param verb: ``coded`` or ``decoded``, for the names of the diagnostics.
         :param kwargs: for LifecycleNode (context, namespace, parameter_overrides ...).
         """
         super().__init__(name, **kwargs)
-        self._side = side
         self.state = 'unconfigured'
-        self.codec = None
         self._failure = ''
         self.parameters = CheckedParameters(self, lambda: self.state == 'unconfigured')
-        self.parameters.declare(COMMON_PARAMETERS)
-        self.camera_names: List[str] = list(self.parameters.value('cameras'))
-        self.statistics: Dict[str, StreamStatistics] = {
-            camera: StreamStatistics(verb) for camera in self.camera_names}
+        self.parameters.declare([AUTOSTART])
+        # By stream, such as a camera; each counts errors, and tells them and more.
+        self.statistics: Dict[str, Any] = {}
         self._log_defect = ThrottledLog(self.get_logger().warning)
         self._steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
@@ -139,20 +137,6 @@ class CodecNode(LifecycleNode):
     def every(self, seconds: float, callback: Callable[[], None]):
         """Return a timer on the steady clock, so that simulated time does not stop it."""
         return self.create_timer(seconds, callback, clock=self._steady_clock)
-
-    def check_unique(self, parameter: str, values: Iterable, what: str) -> None:
-        """
-        Refuse to start when two cameras share a value.
-
-        :param parameter: parameter below the camera's name, to blame.
-        """
-        values = list(values)
-        position = first_duplicate(values)
-        if position >= 0:
-            self.parameters.reject(
-                f'{self.camera_names[position]}.{parameter}',
-                f'{what} {values[position]!r} is taken by camera '
-                f'{self.camera_names[values.index(values[position])]!r}')
 
     def full_topic(self, topic: str) -> str:
         """Return the topic's full name, remapping included."""
@@ -183,7 +167,7 @@ class CodecNode(LifecycleNode):
             message_type, topic, callback, qos,
             qos_overriding_options=QoSOverridingOptions.with_default_policies())
 
-    def defect(self, camera: str, error: BaseException) -> None:
+    def defect(self, stream: str, error: BaseException) -> None:
         """Count what went wrong with one message, and log it unless that happened just now."""
         if not self.context.ok():
             return  # The middleware is going away: not the message's fault.
@@ -195,10 +179,13 @@ class CodecNode(LifecycleNode):
             kind = 'internal'
             message = f'{type(error).__name__}: {error}'
             self.get_logger().debug(''.join(traceback.format_exception(error)))
-        self.statistics[camera].errors[kind] += 1
-        self._log_defect(f'camera {camera}', kind, message)
+        self.statistics[stream].errors[kind] += 1
+        self._log_defect(f'{self.STREAM} {stream}'.strip(), kind, message)
 
     # --- Life cycle --------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Load what configure() needs; raise AuvImageCodecError for what the user can mend."""
 
     def configure(self) -> None:
         """Create publishers; raise AuvImageCodecError for what the user can mend."""
@@ -212,14 +199,25 @@ class CodecNode(LifecycleNode):
     def cleanup(self) -> None:
         """Destroy what configure() created. May be called twice."""
 
-    def more_values(self, camera: str) -> List[Tuple[str, str]]:
-        """Return what else the diagnostics of a camera tell, as (key, value)."""
+    def unload(self) -> None:
+        """Release what load() loaded. May be called twice."""
+
+    def description(self) -> str:
+        """Return what was configured, for the log."""
+        return ''
+
+    def identity(self) -> Tuple[str, List[Tuple[str, str]]]:
+        """Return the hardware id of the diagnostics, and what they tell first, as (key, value)."""
+        return '', []
+
+    def more_values(self, stream: str) -> List[Tuple[str, str]]:
+        """Return what else the diagnostics of a stream tell, as (key, value)."""
         return []
 
     def on_configure(self, state) -> TransitionCallbackReturn:
-        """Load the codec and create the publishers."""
+        """Load what is needed and create the publishers."""
         try:
-            self._load_codec()
+            self.load()
             self.configure()
             result = super().on_configure(state)
         except AuvImageCodecError as error:
@@ -235,9 +233,7 @@ class CodecNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         self._failure = ''
         self.state = 'inactive'
-        self.get_logger().info(
-            f'configured: codec {self.codec.name}, model {self.codec.model_id:08x}, cameras '
-            f'{", ".join(self.camera_names)}')
+        self.get_logger().info(f'configured: {self.description()}')
         return result
 
     def on_activate(self, state) -> TransitionCallbackReturn:
@@ -256,13 +252,13 @@ class CodecNode(LifecycleNode):
         return result
 
     def on_deactivate(self, state) -> TransitionCallbackReturn:
-        """Stop to work; the codec stays loaded."""
+        """Stop to work; what was loaded stays."""
         self.deactivate()
         self.state = 'inactive'
         return super().on_deactivate(state)
 
     def on_cleanup(self, state) -> TransitionCallbackReturn:
-        """Release codec and publishers."""
+        """Release everything, so that the node can be configured again."""
         self._release()
         self.state = 'unconfigured'
         return TransitionCallbackReturn.SUCCESS
@@ -282,16 +278,7 @@ class CodecNode(LifecycleNode):
     def _release(self) -> None:
         self.deactivate()
         self.cleanup()
-        self.codec = None
-
-    def _load_codec(self) -> None:
-        threads = self.parameters.value('threads')
-        if threads:
-            import torch  # Only the number of its threads: the nodes know no tensors.
-            torch.set_num_threads(threads)
-        self.codec = create_codec(
-            self.parameters.value('codec'), weights=self.parameters.value('weights') or None,
-            device=self.parameters.value('device'), side=self._side)
+        self.unload()
 
     def _autostart(self) -> None:
         self.destroy_timer(self._start_timer)
@@ -310,11 +297,8 @@ class CodecNode(LifecycleNode):
     def _publish_diagnostics(self) -> None:
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
-        codec, model = self.parameters.value('codec'), ''
-        if self.codec is not None:
-            codec, model = self.codec.name, f'{self.codec.model_id:08x}'
-        hardware = f'{codec}/{model}' if model else codec
-        for camera, statistics in self.statistics.items():
+        hardware, identity = self.identity()
+        for stream, statistics in self.statistics.items():
             level, text = DiagnosticStatus.OK, self.state
             rising = statistics.rising()
             if rising:
@@ -322,9 +306,9 @@ class CodecNode(LifecycleNode):
             if self._failure:
                 level, text = DiagnosticStatus.ERROR, f'{self.state}: {self._failure}'
             message.status.append(status(
-                level, f'{self.get_fully_qualified_name()}: {camera}', text, hardware,
-                [('state', self.state), ('codec', codec), ('model_id', model),
-                 *statistics.key_values(), *self.more_values(camera)]))
+                level, f'{self.get_fully_qualified_name()}: {stream}', text, hardware,
+                [('state', self.state), *identity, *statistics.key_values(),
+                 *self.more_values(stream)]))
         try:
             self._diagnostics.publish(message)
         except RCLError as error:
@@ -332,7 +316,68 @@ class CodecNode(LifecycleNode):
                 self.get_logger().debug(f'no diagnostics: {error}')
 
 
-def spin(node: CodecNode) -> None:
+class CodecNode(ManagedNode):
+    """A managed node around one codec, for one or several cameras."""
+
+    def __init__(self, name: str, side: str, verb: str = '', **kwargs: Any):
+        """
+        Declare the common parameters and start the diagnostics.
+
+        :param side: ``encoder`` or ``decoder``, which half of the codec is loaded.
+        :param verb: ``coded`` or ``decoded``, for counters of each camera; empty where a derived
+            class counts something else.
+        :param kwargs: for LifecycleNode (context, namespace, parameter_overrides ...).
+        """
+        super().__init__(name, **kwargs)
+        self._side = side
+        self.codec = None
+        self.parameters.declare(CODEC_PARAMETERS)
+        self.camera_names: List[str] = list(self.parameters.value('cameras'))
+        if verb:
+            self.statistics = {camera: StreamStatistics(verb) for camera in self.camera_names}
+
+    def check_unique(self, parameter: str, values: Iterable, what: str) -> None:
+        """
+        Refuse to start when two cameras share a value.
+
+        :param parameter: parameter below the camera's name, to blame.
+        """
+        values = list(values)
+        position = first_duplicate(values)
+        if position >= 0:
+            self.parameters.reject(
+                f'{self.camera_names[position]}.{parameter}',
+                f'{what} {values[position]!r} is taken by camera '
+                f'{self.camera_names[values.index(values[position])]!r}')
+
+    def description(self) -> str:
+        """Return codec, model and cameras."""
+        return (f'codec {self.codec.name}, model {self.codec.model_id:08x}, cameras '
+                f'{", ".join(self.camera_names)}')
+
+    def identity(self) -> Tuple[str, List[Tuple[str, str]]]:
+        """Return CODEC/MODEL, and both of them."""
+        codec, model = self.parameters.value('codec'), ''
+        if self.codec is not None:
+            codec, model = self.codec.name, f'{self.codec.model_id:08x}'
+        return f'{codec}/{model}' if model else codec, [('codec', codec), ('model_id', model)]
+
+    def unload(self) -> None:
+        """Release the codec."""
+        self.codec = None
+
+    def load(self) -> None:
+        """Load the codec."""
+        threads = self.parameters.value('threads')
+        if threads:
+            import torch  # Only the number of its threads: the nodes know no tensors.
+            torch.set_num_threads(threads)
+        self.codec = create_codec(
+            self.parameters.value('codec'), weights=self.parameters.value('weights') or None,
+            device=self.parameters.value('device'), side=self._side)
+
+
+def spin(node: ManagedNode) -> None:
     """
     Run a node until its context shuts down, whatever arrives.
 
@@ -349,7 +394,7 @@ def spin(node: CodecNode) -> None:
                 time.sleep(0.01)  # Should it stay like this, leave the processor to others.
 
 
-def run_node(node_class: Type[CodecNode], args: Optional[List[str]] = None) -> int:
+def run_node(node_class: Type[ManagedNode], args: Optional[List[str]] = None) -> int:
     """
     Run a node until it is interrupted.
 
