@@ -44,6 +44,7 @@ def main() -> int:
     parser.add_argument('--output', type=Path, required=True, help='folder for the results')
     parser.add_argument('--codecs', nargs='+', help='default: all that are available')
     parser.add_argument('--weights', type=Path, help='default: the ones that come along')
+    parser.add_argument('--enhancer-weights', type=Path, help='likewise')
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--rates', nargs='+', type=int, default=[500],
                         help='limits of a packet in bytes (default: 500)')
@@ -56,7 +57,8 @@ def main() -> int:
 
     failed = 0
     contenders, unavailable = open_contenders(
-        args.codecs, lambda name: open_codec(name, args.weights, args.device, side='both'))
+        args.codecs, lambda name: open_codec(name, args.weights, args.device, side='both'),
+        args.enhancer_weights, args.device)
     for name, reason in unavailable.items():
         print_error(f'without {name}: {reason}')
     for name in args.sets:

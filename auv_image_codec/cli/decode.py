@@ -15,20 +15,24 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 import io
 from pathlib import Path
 import re
+from typing import Any
 
 from auv_image_codec.atomic_write import write_atomically
 from auv_image_codec.cli.files import (
     add_codec_arguments, create_output_folder, Failures, find_files, open_codec, output_paths,
-    PACKET_SUFFIX, with_progress)
+    PACKET_SUFFIX, UsageError, with_progress)
 from auv_image_codec.errors import AuvImageCodecError, WeightsError
 
 LARGEST_SIDE = 16384  # As in packets.
 
 # Written into our PNG files, and looked for before one is replaced.
 SOFTWARE = 'auv-image-codec decode'
+# And into enhanced ones.
+SYNTHESISED = 'Detail in this image is synthesised: it was not sent, and need not be there.'
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -55,6 +59,12 @@ def add_parser(subparsers) -> argparse.ArgumentParser:
                         help='folder for the images')
     parser.add_argument('--size', type=_size, metavar='WxH',
                         help='size of the images in pixels (default: as the camera image)')
+    parser.add_argument('--enhance', action='store_true',
+                        help='also write NAME.enhanced.png, with detail that is synthesised: it '
+                        'was not sent, and need not be there')
+    parser.add_argument('--enhancer-weights', type=Path, metavar='FOLDER',
+                        help='folder with the weights of the enhancer (default: the ones that '
+                        'come with the package)')
     parser.add_argument('--overwrite', action='store_true',
                         help='also replace PNG files that this command did not write')
     add_codec_arguments(parser)
@@ -71,7 +81,7 @@ def _is_ours(path: Path) -> bool:
         return False
 
 
-def _png(pixels, capture_time_ns: int) -> bytes:
+def _png(pixels, capture_time_ns: int, comment: str = '') -> bytes:
     """Return the bytes of a PNG file."""
     from datetime import datetime, timezone
 
@@ -80,52 +90,76 @@ def _png(pixels, capture_time_ns: int) -> bytes:
     notes.add_text('Software', SOFTWARE)
     time = datetime.fromtimestamp(capture_time_ns // 10**6 / 1000, timezone.utc)
     notes.add_text('Creation Time', time.isoformat(timespec='milliseconds'))
+    if comment:
+        notes.add_text('Comment', comment)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format='PNG', pnginfo=notes)
     return buffer.getvalue()
 
 
-class _Codecs:
-    """Decoders by the name that a packet's header gives, each loaded once."""
+class _Loaded:
+    """What a function loads by the name of a codec, each once."""
 
-    def __init__(self, weights: Path | None, device: str):
-        self._weights = weights
-        self._device = device
-        self._codecs: dict = {}
+    def __init__(self, load: Callable[[str], Any]):
+        self._load = load
+        self._loaded: dict = {}
 
     def get(self, name: str):
-        """Return the codec; where its weights failed to load, raise the same error again."""
-        if name not in self._codecs:
+        """Return what was loaded; where weights failed to load, raise the same error again."""
+        if name not in self._loaded:
             try:
-                self._codecs[name] = open_codec(name, self._weights, self._device, 'decoder')
+                self._loaded[name] = self._load(name)
             except WeightsError as error:
-                self._codecs[name] = error
-        if isinstance(self._codecs[name], WeightsError):
-            raise self._codecs[name]
-        return self._codecs[name]
+                self._loaded[name] = error
+        if isinstance(self._loaded[name], WeightsError):
+            raise self._loaded[name]
+        return self._loaded[name]
+
+
+def _enhanced_paths(inputs: list, outputs: list[Path], folder: Path) -> list[Path]:
+    """Return where the enhanced images go, all different from each other and the outputs."""
+    enhanced = output_paths(inputs, folder, '.enhanced.png')
+    taken = {str(path).casefold() for path in outputs}
+    for path in enhanced:
+        if str(path).casefold() in taken:
+            raise UsageError(f'{path} would be the image of one packet and the enhanced image of '
+                             'another: decode them into different folders')
+    return enhanced
 
 
 def run(args: argparse.Namespace) -> int:
     """Decode the packets, and return the exit status."""
     inputs = find_files(args.inputs, lambda path: path.suffix.lower() == PACKET_SUFFIX)
     outputs = output_paths(inputs, args.output, '.png')
+    enhanced = (_enhanced_paths(inputs, outputs, args.output) if args.enhance
+                else [None] * len(inputs))
     create_output_folder(args.output)
 
     from auv_image_codec.codecs import decode_packet
+    from auv_image_codec.codecs.enhancer import Enhancer
     from auv_image_codec.codecs.packet import read_header
-    codecs = _Codecs(args.weights, args.device)
+    codecs = _Loaded(lambda name: open_codec(name, args.weights, args.device, 'decoder'))
+    enhancers = _Loaded(lambda name: Enhancer(codecs.get(name), args.enhancer_weights,
+                                              args.device))
     failures = Failures('decode')
     packet_bytes = image_bytes = images = 0
-    for source, output in with_progress(list(zip(inputs, outputs)), 'packet'):
+    for source, output, enhanced_output in with_progress(
+            list(zip(inputs, outputs, enhanced)), 'packet'):
         try:
             packet = source.path.read_bytes()
             header, pixels = decode_packet(
                 codecs.get(read_header(packet).codec), packet, size=args.size)
-            if output.exists() and not args.overwrite and not _is_ours(output):
-                failures.add(source.path, f'{output} exists and is not one of our images: '
+            kept = next((path for path in filter(None, (output, enhanced_output))
+                         if path.exists() and not args.overwrite and not _is_ours(path)), None)
+            if kept:
+                failures.add(source.path, f'{kept} exists and is not one of our images: '
                              'choose another folder, or give --overwrite')
                 continue
             write_atomically(output, _png(pixels, header.stamp_ns))
+            if enhanced_output:
+                write_atomically(enhanced_output, _png(
+                    enhancers.get(header.codec).enhance_packet(packet, args.size),
+                    header.stamp_ns, SYNTHESISED))
         except (AuvImageCodecError, OSError) as error:
             failures.add(source.path, error)
             continue

@@ -39,9 +39,12 @@ def add_parser(subparsers) -> argparse.ArgumentParser:
                         help='folder for the results')
     parser.add_argument(
         '--codecs', nargs='+', metavar='NAME',
-        help='what to compare: autoencoder, jpeg, webp, avif, heic; avif and heic give a second '
-        'row each, -payload, in which their container is not counted (default: all that are '
-        'available)')
+        help='what to compare: autoencoder, autoencoder-enhanced (with synthesised detail), jpeg, '
+        'webp, avif, heic; avif and heic give a second row each, -payload, in which their '
+        'container is not counted (default: all that are available)')
+    parser.add_argument('--enhancer-weights', type=Path, metavar='FOLDER',
+                        help='folder with the weights of the enhancer (default: the ones that '
+                        'come with the package)')
     parser.add_argument('--max-bytes', default=500, type=int, metavar='N',
                         help='limit of a whole packet in bytes (default: 500)')
     parser.add_argument('--rates', nargs='+', default=[], type=int, metavar='N',
@@ -85,7 +88,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     create_output_folder(args.output)
     contenders, unavailable = open_contenders(
-        args.codecs, lambda name: open_codec(name, args.weights, args.device, side='both'))
+        args.codecs, lambda name: open_codec(name, args.weights, args.device, side='both'),
+        args.enhancer_weights, args.device)
     for name, reason in unavailable.items():
         print_error(f'evaluate: without {name}: {reason}')
 

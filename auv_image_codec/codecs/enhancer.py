@@ -23,7 +23,10 @@ import numpy as np
 import torch
 
 from auv_image_codec.codecs.base import check_image, Codec, resample
-from auv_image_codec.codecs.weights import NETWORK_PREFIX, read_weights, weights_path
+from auv_image_codec.codecs.packet import parse_packet
+from auv_image_codec.codecs.weights import (
+    model_id_of_bytes, NETWORK_PREFIX, read_weights, weights_path,
+)
 from auv_image_codec.errors import LatentError, WeightsError
 from auv_image_codec.networks.enhancer import EnhancerGenerator
 from auv_image_codec.resources import weights_directory
@@ -52,6 +55,7 @@ class Enhancer:
     :param codec: whose images it enhances, with its decoder.
     :param weights: directory of enhancer.safetensors; None for the shipped ones.
     :param device: a torch device, for example 'cpu' or 'cuda:0'.
+    :ivar model_id: of its own weights file, a uint32.
     :raises WeightsError: if weights are missing, malformed, or belong to another codec or other
         weights of this one.
     """
@@ -73,6 +77,7 @@ class Enhancer:
             raise WeightsError(f'{directory}: the enhancer does not fit its network or device: '
                                f'{error}') from error
         self.codec = codec
+        self.model_id = model_id_of_bytes(weights_path(directory, PART).read_bytes())
         self._device = torch.device(device)
 
     def enhance(self, latent: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -86,6 +91,17 @@ class Enhancer:
         """
         decoded = self.codec.decode(latent, self.codec.input_size)
         return resample(self.enhance_decoded(decoded, self.codec.features(latent)), size)
+
+    def enhance_packet(self, packet: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
+        """
+        Check a packet; return its image, enhanced, uint8 [height, width, 3], RGB.
+
+        :param size: width and height of the image; None for the source's, as the packet names it.
+        :raises PacketError: if any of its checks fails.
+        """
+        header, payload = parse_packet(packet, [self.codec.model_id])
+        return self.enhance(self.codec.latent_from_payload(payload),
+                            size or (header.width, header.height))
 
     def enhance_decoded(self, decoded: np.ndarray,
                         features: np.ndarray | None = None) -> np.ndarray:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 import time
 
 import numpy as np
@@ -23,10 +24,13 @@ import PIL
 
 from auv_image_codec.codecs import codec_names, decode_packet, encode_packet
 from auv_image_codec.codecs.base import Codec
+from auv_image_codec.codecs.enhancer import Enhancer
 from auv_image_codec.codecs.image_file import (
     CONTAINER, FORMATS, ImageFileSearch, unavailable_reason)
 from auv_image_codec.codecs.packet import OVERHEAD_BYTES
 from auv_image_codec.errors import AuvImageCodecError, BudgetError, UnknownCodecError, WeightsError
+
+ENHANCED = '-enhanced'      # what follows a codec's name in the row of its enhanced images
 
 
 @dataclass(frozen=True)
@@ -57,12 +61,16 @@ class CodecContender:
     One of our codecs: its packets are made and taken apart as on a vehicle and on the surface.
 
     :param codec: with both sides.
+    :param enhancer: enhances what the codec decodes, in the row NAME-enhanced; None for the row
+        NAME of decoded images.
     """
 
-    def __init__(self, codec: Codec):
+    def __init__(self, codec: Codec, enhancer: Enhancer | None = None):
         self._codec = codec
-        self.rows = (codec.name,)
-        self.identity = f'model {codec.model_id:08x}'
+        self._enhancer = enhancer
+        self.rows = (codec.name + ENHANCED if enhancer else codec.name,)
+        self.identity = f'model {codec.model_id:08x}' + (
+            f', enhancer {enhancer.model_id:08x}' if enhancer else '')
         # the first image costs what is allocated once: nothing that a mean should hold
         width, height = codec.input_size
         list(self.code(np.zeros((height, width, 3), np.uint8), [2**12]))
@@ -74,12 +82,13 @@ class CodecContender:
                 start = time.perf_counter()
                 packet = encode_packet(self._codec, image, max_bytes=max_bytes)
                 coded = time.perf_counter()
-                _, decoded = decode_packet(self._codec, packet)
+                decoded = (self._enhancer.enhance_packet(packet) if self._enhancer
+                           else decode_packet(self._codec, packet)[1])
                 end = time.perf_counter()
             except BudgetError:
-                yield Coded(self._codec.name, max_bytes)
+                yield Coded(self.rows[0], max_bytes)
                 continue
-            yield Coded(self._codec.name, max_bytes, decoded, len(packet),
+            yield Coded(self.rows[0], max_bytes, decoded, len(packet),
                         1e3 * (coded - start), 1e3 * (end - coded), '')
 
 
@@ -128,7 +137,11 @@ def _library_version(name: str) -> str:
 
 def row_names() -> list[str]:
     """Return everything that can be compared, by name."""
-    return [*codec_names(), *(row for name in FORMATS for row in _rows(name))]
+    return [*_codec_rows(), *(row for name in FORMATS for row in _rows(name))]
+
+
+def _codec_rows() -> list[str]:
+    return [name + suffix for name in codec_names() for suffix in ('', ENHANCED)]
 
 
 def _rows(name: str) -> list[str]:
@@ -137,6 +150,7 @@ def _rows(name: str) -> list[str]:
 
 
 def open_contenders(names: Sequence[str] | None, open_codec: Callable[[str], Codec],
+                    enhancer_weights: Path | None = None, device: str = 'cpu',
                     ) -> tuple[list[Contender], dict[str, str]]:
     """
     Load what was asked for, or all that is available on this machine.
@@ -144,6 +158,8 @@ def open_contenders(names: Sequence[str] | None, open_codec: Callable[[str], Cod
     :param names: of codecs and formats; 'avif' and 'heic' stand for both of their rows. None for
         all.
     :param open_codec: loads one of our codecs, both sides, by name.
+    :param enhancer_weights: directory of an enhancer's weights; None for the shipped ones.
+    :param device: that enhancers compute on.
     :returns: the contenders, and for each name that is not available here (only if names is None)
         the reason.
     :raises UnknownCodecError: if a name is not known, or a named format not available here.
@@ -151,7 +167,7 @@ def open_contenders(names: Sequence[str] | None, open_codec: Callable[[str], Cod
     """
     unavailable: dict[str, str] = {}
     if names is None:
-        wanted = [*codec_names(), *FORMATS]
+        wanted = [*_codec_rows(), *FORMATS]
     else:
         wanted = list(dict.fromkeys(names))
         unknown = [name for name in wanted if name not in row_names()]
@@ -161,9 +177,12 @@ def open_contenders(names: Sequence[str] | None, open_codec: Callable[[str], Cod
     contenders: list[Contender] = []
     formats: dict[str, list[str]] = {}
     for name in wanted:
-        if name in codec_names():
+        if name in _codec_rows():
             try:
-                contenders.append(CodecContender(open_codec(name)))
+                codec = open_codec(name.removesuffix(ENHANCED))
+                contenders.append(CodecContender(
+                    codec, Enhancer(codec, enhancer_weights, device)
+                    if name.endswith(ENHANCED) else None))
             except WeightsError as error:
                 if names is not None:
                     raise
