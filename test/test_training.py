@@ -12,10 +12,13 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """Train a tiny recipe on real frames: it learns, stops, goes on, and fails clearly."""
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import io
 from pathlib import Path
 import resource
+import shutil
 import tarfile
+import threading
 
 import numpy as np
 from PIL import Image
@@ -33,7 +36,7 @@ from auv_image_codec.training.autoencoder_task import AutoencoderTraining
 from auv_image_codec.training.data import load_shard, TrainingBatches
 from auv_image_codec.training.module import learning_rate_factor
 from auv_image_codec.training.recipe import AugmentationRecipe, OptimizationRecipe
-from auv_image_codec.training.tasks import load_recipe
+from auv_image_codec.training.tasks import load_recipe, RunFiles
 from auv_image_codec.training.train import train
 
 RECIPE = {
@@ -339,6 +342,71 @@ def test_a_bad_shard_is_named_and_leaves_nothing(tmp_path, data_directory, damag
     with pytest.raises(TrainingDataError, match='bad.tar'):
         load_shard(shard, 224, tmp_path / 'decoded')
     assert not list(tmp_path.glob('decoded/*.npy'))
+
+
+@pytest.fixture
+def served(tmp_path):
+    """Serve a folder over HTTP; yield the folder, its URL and the paths asked for."""
+    folder = tmp_path / 'served'
+    folder.mkdir()
+    asked = []
+
+    class Handler(SimpleHTTPRequestHandler):
+
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=folder)
+
+        def log_request(self, *_):
+            asked.append(self.path)
+
+        def log_error(self, *_):
+            pass
+
+        def copyfile(self, source, outputfile):
+            if 'breaks' in self.path:       # the connection ends before the file does
+                outputfile.write(source.read(20_000))
+            else:
+                super().copyfile(source, outputfile)
+
+    server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield folder, f'http://127.0.0.1:{server.server_port}', asked
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.skipif(not shutil.which('curl'), reason='curl is not installed: no shards by URL')
+def test_a_shard_by_url_is_fetched_once(served, tmp_path, data_directory):
+    folder, url, asked = served
+    shutil.copy(data_directory / 'b.tar', folder / 'shard-0000.tar')
+    local = load_shard(data_directory / 'b.tar', 64, tmp_path / 'decoded')
+    for _ in range(2):
+        fetched = load_shard(f'{url}/shard-0000.tar', 64, tmp_path / 'decoded')
+        assert fetched.keys == local.keys
+        assert np.array_equal(fetched.images, local.images)
+    assert asked == ['/shard-0000.tar']
+    files = RunFiles(data_directory, tmp_path / 'run')
+    assert files.resolve(f'{url}/shard-0000.tar') == f'{url}/shard-0000.tar'
+    assert files.resolve('b.tar') == data_directory / 'b.tar'
+
+
+@pytest.mark.skipif(not shutil.which('curl'), reason='curl is not installed: no shards by URL')
+@pytest.mark.parametrize('name', ['missing.tar', 'breaks.tar', 'text.tar'])
+def test_a_bad_shard_by_url_is_named_and_leaves_nothing(served, tmp_path, data_directory, name):
+    folder, url, _ = served
+    shutil.copy(data_directory / 'b.tar', folder / 'breaks.tar')
+    (folder / 'text.tar').write_text('no tar file' * 100)
+    with pytest.raises(TrainingDataError, match=f'{url}/{name}'):
+        load_shard(f'{url}/{name}', 64, tmp_path / 'decoded')
+    assert not list(tmp_path.glob('decoded/*'))
+
+
+def test_a_shard_may_have_any_name(tmp_path, data_directory):
+    odd = tmp_path / 'frames {0..3} a:b.tar'
+    shutil.copy(data_directory / 'b.tar', odd)
+    assert len(load_shard(odd, 16, tmp_path / 'decoded')) == 4
 
 
 def test_a_shard_is_decoded_in_order_and_only_once(tmp_path, data_directory):

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 import hashlib
 import io
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 import numpy as np
 from PIL import Image
@@ -31,6 +32,7 @@ import torch
 from torch.utils.data import IterableDataset
 from tqdm import tqdm
 import webdataset
+from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from auv_image_codec.atomic_write import replacing, write_atomically
 from auv_image_codec.errors import TrainingDataError
@@ -56,18 +58,30 @@ class ImageArray:
         return len(self.keys)
 
 
-def load_shard(shard: Path, size: int, cache_directory: Path) -> ImageArray:
+def is_url(name: str | Path) -> bool:
+    """Return whether a shard's name is a URL."""
+    return '://' in str(name)
+
+
+def load_shard(shard: Path | str, size: int, cache_directory: Path) -> ImageArray:
     """
     Return the images of a shard as an array, decoding them on the first call only.
 
+    :param shard: a file, or a URL that WebDataset can open (http, https, s3, gs ...). What was
+        decoded of a URL is kept for good: other images need another URL.
+    :param size: pixels a side.
     :raises TrainingDataError: if the shard is missing, is no tar file, or holds no image.
     """
-    shard = Path(shard)
-    if not shard.is_file():
-        raise TrainingDataError(f'{shard}: no such shard')
-    status = shard.stat()
-    identity = f'{shard.resolve()} {status.st_size} {status.st_mtime_ns} {size}'
-    stem = f'{shard.stem}-{size}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}'
+    if is_url(shard):
+        name, identity = PurePosixPath(urlsplit(shard).path).stem, f'{shard} {size}'
+    else:
+        shard = Path(shard)
+        if not shard.is_file():
+            raise TrainingDataError(f'{shard}: no such shard')
+        status = shard.stat()
+        name = shard.stem
+        identity = f'{shard.resolve()} {status.st_size} {status.st_mtime_ns} {size}'
+    stem = f'{name}-{size}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}'
     array_path = cache_directory / f'{stem}.npy'
     keys_path = cache_directory / f'{stem}.json'
     if not (array_path.is_file() and keys_path.is_file()):
@@ -79,20 +93,23 @@ def load_shard(shard: Path, size: int, cache_directory: Path) -> ImageArray:
                       array_path)
 
 
-def _decode_shard(shard: Path, size: int) -> tuple[list[str], list[np.ndarray]]:
+def _decode_shard(shard: Path | str, size: int) -> tuple[list[str], list[np.ndarray]]:
     keys, images = [], []
-    # an absolute path may hold characters that a URL may not: hand WebDataset the open file
-    samples = webdataset.WebDataset(str(shard), shardshuffle=False, empty_check=False,
-                                    handler=webdataset.reraise_exception)
     try:
-        for sample in tqdm(samples, desc=f'decoding {shard.name}', unit='image', leave=False):
-            encoded = next((sample[e] for e in IMAGE_EXTENSIONS if e in sample), None)
-            if encoded is None:
-                continue
-            with Image.open(io.BytesIO(encoded)) as image:
-                resampled = image.convert('RGB').resize((size, size), Image.Resampling.LANCZOS)
-            keys.append(sample['__key__'])
-            images.append(np.asarray(resampled))
+        # opened here: WebDataset would read patterns into a file's name
+        with webdataset.gopen(shard) if is_url(shard) else open(shard, 'rb') as stream:
+            files = tar_file_expander([{'url': str(shard), 'stream': stream}],
+                                      handler=webdataset.reraise_exception)
+            samples = group_by_keys(files, handler=webdataset.reraise_exception)
+            for sample in tqdm(samples, desc=f'decoding {shard}', unit='image', leave=False):
+                encoded = next((sample[e] for e in IMAGE_EXTENSIONS if e in sample), None)
+                if encoded is None:
+                    continue
+                with Image.open(io.BytesIO(encoded)) as image:
+                    resampled = image.convert('RGB').resize((size, size),
+                                                            Image.Resampling.LANCZOS)
+                keys.append(sample['__key__'])
+                images.append(np.asarray(resampled))
     except Exception as error:      # tarfile, Pillow and WebDataset each have errors of their own
         raise TrainingDataError(
             f'{shard}: cannot be read after {len(keys)} images: {error}') from error

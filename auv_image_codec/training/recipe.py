@@ -43,7 +43,7 @@ def choice(default: str, choices: tuple[str, ...]) -> Any:
 
 @dataclass(frozen=True)
 class DataRecipe:
-    """What it is trained on; relative paths are relative to the data directory."""
+    """What it is trained on: URLs, or paths that are relative to the data directory."""
 
     train: list[str]
     validation: str

@@ -31,7 +31,7 @@ import numpy as np
 from torch.utils.data import Dataset, IterableDataset
 
 from auv_image_codec.errors import RecipeError
-from auv_image_codec.training.data import ImageArray, load_shard, TrainingBatches
+from auv_image_codec.training.data import ImageArray, is_url, load_shard, TrainingBatches
 from auv_image_codec.training.model_card import RunSummary
 from auv_image_codec.training.module import TrainingModule
 from auv_image_codec.training.recipe import parse_recipe, Recipe
@@ -60,9 +60,9 @@ class RunFiles:
         """The directory of decoded shards, shared by all runs beside this one."""
         return Path(self.run_directory).parent / 'decoded'
 
-    def resolve(self, name: str) -> Path:
-        """Return the path that a recipe's entry means."""
-        return Path(self.data_directory) / name
+    def resolve(self, name: str) -> Path | str:
+        """Return the path that a recipe's entry means; a URL stays as it is."""
+        return name if is_url(name) else Path(self.data_directory) / name
 
 
 @dataclass(frozen=True)
