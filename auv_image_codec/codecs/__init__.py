@@ -25,12 +25,13 @@ from auv_image_codec.codecs.base import Codec
 from auv_image_codec.codecs.packet import (
     build_packet, DEFAULT_MAX_BYTES, PacketHeader, parse_packet,
 )
+from auv_image_codec.codecs.wavelet import WaveletCodec
 from auv_image_codec.errors import UnknownCodecError, WeightsError
 from auv_image_codec.resources import weights_directory
 
 DEFAULT_CODEC = 'autoencoder'
 SIDES = ('encoder', 'decoder', 'both')
-_CODECS = {codec.name: codec for codec in (AutoencoderCodec,)}
+_CODECS = {codec.name: codec for codec in (AutoencoderCodec, WaveletCodec)}
 
 
 def codec_names() -> list[str]:

@@ -43,7 +43,7 @@ LARGEST_SIZE = EXACT_SIZE * COARSE_UNIT
 MODEL_BITS = 13
 
 # Numbers of the codecs on the wire. Never change or reuse one.
-CODEC_NUMBERS = {'autoencoder': 1}
+CODEC_NUMBERS = {'autoencoder': 1, 'wavelet': 2}
 _CODEC_NAMES = {number: name for name, number in CODEC_NUMBERS.items()}
 
 

@@ -93,8 +93,8 @@ def read_weights(directory: Path, codec: str, part: str) -> Weights:
             f'not the {part} of {codec!r}')
     try:
         network = metadata['network']
-        model_id = (model_id_of_bytes(content) if part == 'decoder'
-                    else int(metadata['model_id'], 16))
+        model_id = (int(metadata['model_id'], 16) if 'model_id' in metadata
+                    else model_id_of_bytes(content))
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f'{path}: malformed metadata: {error!r}') from error
     return Weights(codec, part, model_id, network, tensors)
@@ -175,6 +175,16 @@ def write_weights(directory: Path, codec: str, network: dict[str, dict],
     write_atomically(weights_path(directory, 'decoder'), decoder)
     write_atomically(weights_path(directory, 'encoder'), encoder)
     return model_id
+
+
+def write_part(directory: Path, codec: str, part: str, network: dict,
+               tensors: dict[str, np.ndarray]) -> None:
+    """
+    Write one part of a codec's weights that no other part depends on, in one step.
+
+    :param network: the keyword arguments of the network's class.
+    """
+    write_atomically(weights_path(directory, part), _content(codec, part, network, tensors))
 
 
 def write_enhancer_weights(directory: Path, codec: str, model_id: int, network: dict,

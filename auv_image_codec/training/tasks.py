@@ -40,6 +40,9 @@ from auv_image_codec.training.recipe import parse_recipe, Recipe
 TASKS = {
     'autoencoder': 'auv_image_codec.training.autoencoder_task.AutoencoderTask',
     'enhancer': 'auv_image_codec.training.enhancer_task.EnhancerTask',
+    'wavelet_context': 'auv_image_codec.training.wavelet_context_task.WaveletContextTask',
+    'wavelet_restoration':
+        'auv_image_codec.training.wavelet_restoration_task.WaveletRestorationTask',
 }
 
 

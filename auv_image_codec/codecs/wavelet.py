@@ -1,0 +1,158 @@
+# Copyright 2026 auv_image_codec maintainers
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The wavelet codec: bit planes of wavelet coefficients under a learned entropy model."""
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from auv_image_codec.codecs.base import check_image, Codec, resample
+from auv_image_codec.codecs.packet import (
+    DEFAULT_MAX_BYTES, LARGEST_PACKET_BYTES, OVERHEAD_BYTES,
+)
+from auv_image_codec.codecs.wavelet_entropy import WaveletEntropyModel
+from auv_image_codec.codecs.weights import NETWORK_PREFIX, read_weights
+from auv_image_codec.errors import BudgetError, LatentError, PacketCorruptError, WeightsError
+from auv_image_codec.networks.wavelet_restoration import SCALE, WaveletRestoration
+from auv_image_codec.networks.wavelet_transform import WaveletTransform
+
+INPUT_SIDE = 224
+CODED_CELLS = (INPUT_SIDE // SCALE) ** 2    # pixels that are coded, in squares of 16 x 16
+LARGEST_SIDE_CELLS = 255
+SIZE_BYTES = 2              # of the latent: width and height in cells
+
+
+class WaveletCodec(Codec):
+    """
+    Wavelet coefficients, coded from their most to their least significant bits.
+
+    The latent is the coded bytes behind two bytes of coded width and height. Wherever it is cut,
+    it decodes; so a budget is met by cutting, and a packet for n bytes is the beginning of the
+    packet for more. Images are coded in their own shape, at about the number of pixels of
+    224x224, or at their own size if that is smaller.
+
+    :param weights: directory of context.safetensors, the entropy model, and
+        restoration.safetensors, the decoder; an encoder needs only the first.
+    :param device: a torch device that the decoder runs on. The entropy model stays on the CPU,
+        whose arithmetic it was made for.
+    :param side: 'encoder', 'decoder' or 'both': what to load.
+    :raises WeightsError: if weights are missing or malformed.
+    """
+
+    name = 'wavelet'
+    input_size = (INPUT_SIDE, INPUT_SIDE)
+    latent_dim = LARGEST_PACKET_BYTES - OVERHEAD_BYTES
+
+    def __init__(self, weights: Path, device: str = 'cpu', side: str = 'both'):
+        self._device = torch.device(device)
+        self._transform = WaveletTransform()
+        context = read_weights(weights, self.name, 'context')
+        self.model_id = context.model_id
+        try:
+            self._entropy_model = WaveletEntropyModel(context.tensors)
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise WeightsError(f'{weights}: malformed entropy model: {error}') from error
+        self._restoration = None
+        if side != 'encoder':
+            self._restoration = _load_restoration(weights, self.name, self._device)
+
+    def encode(self, image: np.ndarray, max_bytes: int = DEFAULT_MAX_BYTES) -> np.ndarray:
+        """Encode an image; see the base class. The latent is uint8 [2..max_bytes - 16]."""
+        budget = min(max_bytes, LARGEST_PACKET_BYTES) - OVERHEAD_BYTES
+        if budget < SIZE_BYTES:
+            raise BudgetError(
+                f'max_bytes is {max_bytes}, at least {OVERHEAD_BYTES + SIZE_BYTES} are header, '
+                'checks and size')
+        check_image(image)
+        width, height = coded_size(image.shape[1], image.shape[0])
+        pixels = torch.from_numpy(np.array(resample(image, (width, height)), order='C'))
+        with torch.inference_mode():
+            levels = self._transform.analysis(pixels.permute(2, 0, 1)[None].float() / 255)
+            stream = self._entropy_model.encode(levels, height, width, budget - SIZE_BYTES)
+        return np.frombuffer(bytes([width // SCALE, height // SCALE]) + stream, np.uint8)
+
+    def decode(self, latent: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """Decode a latent, or the beginning of one; see the base class."""
+        width, height = _size_of_latent(latent)
+        if self._restoration is None:
+            raise WeightsError(f'the decoder of codec {self.name!r} was not loaded')
+        levels, plane = self._entropy_model.decode(latent[SIZE_BYTES:].tobytes(), height, width)
+        with torch.inference_mode():
+            levels = [type(level)(*(part.to(self._device) for part in level)) for level in levels]
+            images, _ = self._restoration(levels, torch.tensor([plane], device=self._device),
+                                          height, width)
+            pixels = (images[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0)
+        return resample(np.ascontiguousarray(pixels.cpu().numpy()), size)
+
+    def payload_from_latent(self, latent: np.ndarray) -> bytes:
+        """Return the payload of a latent; see the base class."""
+        _size_of_latent(latent)
+        return latent.tobytes()
+
+    def latent_from_payload(self, payload: bytes) -> np.ndarray:
+        """Return the latent of a payload; see the base class."""
+        latent = np.frombuffer(payload, np.uint8)
+        try:
+            _size_of_latent(latent)
+        except LatentError as error:
+            raise PacketCorruptError(f'payload is no {self.name} latent: {error}') from error
+        return latent
+
+    def latent_from_payload_prefix(self, prefix: bytes) -> tuple[np.ndarray, float]:
+        """Return the latent of the first bytes of a payload, which decodes; see the base class."""
+        return self.latent_from_payload(prefix), 1.0
+
+
+def coded_size(width: int, height: int) -> tuple[int, int]:
+    """
+    Return the width and height, multiples of 16, that an image of a size is coded at.
+
+    Its shape is kept as well as multiples of 16 can, and its number of pixels too if that is at
+    most that of 224x224.
+    """
+    scale = min(1.0, math.sqrt(CODED_CELLS * SCALE * SCALE / (width * height))) / SCALE
+    columns = min(max(round(width * scale), 1), LARGEST_SIDE_CELLS)
+    rows = min(max(round(height * scale), 1), LARGEST_SIDE_CELLS)
+    while columns * rows > CODED_CELLS:     # by rounding: the longer side gives way
+        columns, rows = ((columns - 1, rows) if columns >= rows else (columns, rows - 1))
+    return columns * SCALE, rows * SCALE
+
+
+def _size_of_latent(latent: np.ndarray) -> tuple[int, int]:
+    """Return the coded width and height of a latent, after checking that it is one."""
+    if not isinstance(latent, np.ndarray) or latent.dtype != np.uint8 or latent.ndim != 1:
+        raise LatentError('latent must be a uint8 vector')
+    if not SIZE_BYTES <= len(latent) <= WaveletCodec.latent_dim:
+        raise LatentError(f'latent has {len(latent)} bytes, must have {SIZE_BYTES} to '
+                          f'{WaveletCodec.latent_dim}')
+    columns, rows = latent[:SIZE_BYTES].tolist()
+    if not columns or not rows or columns * rows > CODED_CELLS:
+        raise LatentError(f'latent is of {columns} x {rows} squares of {SCALE} pixels, must be of '
+                          f'at least 1 and at most {CODED_CELLS} in all')
+    return columns * SCALE, rows * SCALE
+
+
+def _load_restoration(weights: Path, codec: str, device: torch.device) -> WaveletRestoration:
+    part = read_weights(weights, codec, 'restoration')
+    network = WaveletRestoration()
+    try:
+        network.load_state_dict({
+            key.removeprefix(NETWORK_PREFIX): torch.from_numpy(tensor)
+            for key, tensor in part.tensors.items()})
+    except RuntimeError as error:
+        raise WeightsError(
+            f'{weights}: the restoration does not fit its network: {error}') from error
+    network = network.eval().requires_grad_(False)
+    return network.to(device, memory_format=torch.channels_last)

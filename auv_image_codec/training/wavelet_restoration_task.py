@@ -1,0 +1,192 @@
+# Copyright 2026 auv_image_codec maintainers
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Training the wavelet codec's decoder: the least squared error wherever a packet ends."""
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Subset
+
+from auv_image_codec.codecs.weights import NETWORK_PREFIX, weights_path, write_part
+from auv_image_codec.errors import RecipeError, WeightsError
+from auv_image_codec.networks.bit_planes import cut, KnownLevel, PLANES, threshold
+from auv_image_codec.networks.wavelet_context import fineness
+from auv_image_codec.networks.wavelet_restoration import SCALE, WaveletRestoration
+from auv_image_codec.networks.wavelet_transform import level_sizes
+from auv_image_codec.training.augmentation import augment
+from auv_image_codec.training.data import as_network_input, ImageArray
+from auv_image_codec.training.model_card import RunSummary, write_codec_card
+from auv_image_codec.training.module import TrainingModule
+from auv_image_codec.training.recipe import number, Recipe
+from auv_image_codec.training.tasks import Curves, Task
+from auv_image_codec.training.wavelet_context_task import CODEC
+
+# how often a packet is cut in each bit plane: most where 100 to 1,000 bytes end
+PLANE_SHARES = (0.05, 0.05, 0.1, 0.4, 1, 2, 4, 5, 3, 1.5, 0.7, 0.2)
+VALIDATION_PLANES = (5, 6, 7, 8)
+# dB that the inverse transform alone reaches at the end of each plane, on average
+TYPICAL_PSNR_DB = (13.8, 17.7, 21.2, 23.8, 25.6, 27.3, 29.4, 31.9, 35.1, 38.9, 42.9, 46.9)
+IMAGES_OF_THE_START = 500
+
+
+@dataclass(frozen=True)
+class WaveletRestorationRecipe:
+    """The network section of a recipe that trains the wavelet codec's decoder."""
+
+    type: str                                               # noqa: A003 (the recipe's word)
+    validation_limit: int = number(99, 1, 1_000_000)        # images, evenly spaced
+
+
+class WaveletRestorationTraining(TrainingModule):
+    """
+    The squared error, relative to what the inverse transform alone leaves.
+
+    So an image cut early counts as much as one cut late, and a hard one hardly more than an easy
+    one. Half of what it is relative to is typical of the bit plane, as next to nothing is left of
+    images without detail.
+
+    :param recipe: the run's recipe.
+    :param steps_per_epoch: of the training images at the recipe's batch size.
+    """
+
+    def __init__(self, recipe: Recipe, steps_per_epoch: int):
+        super().__init__(recipe, steps_per_epoch, WaveletRestoration())
+
+    def training_step(self, batch, _):
+        """Return the loss of a uint8 batch [N, H, W, 3]."""
+        seed = self.recipe.optimization.seed
+        images = augment(as_network_input(batch), self.recipe.augmentation, seed,
+                         self.global_step)
+        generator = np.random.default_rng((seed, self.global_step, 4))
+        shares = np.array(PLANE_SHARES) / sum(PLANE_SHARES)
+        planes = generator.choice(PLANES, len(batch), p=shares)
+        reached = generator.integers(1, len(level_sizes(*images.shape[2:])) + 1, len(batch))
+        refining = generator.random(len(batch)) < 0.5
+        levels, planes = self._cut(images, planes, reached, refining)
+        restored, inverse = self.network(levels, planes, *images.shape[2:])
+        typical = torch.tensor(TYPICAL_PSNR_DB, device=images.device)[planes]
+        before = _squared_errors(inverse.detach(), images) + 10 ** (-typical / 10)
+        loss = 2 * (_squared_errors(restored, images) / before).mean()
+        self.log('train_relative_mse', loss, prog_bar=True)
+        return loss
+
+    def _cut(self, images: torch.Tensor, *position: np.ndarray
+             ) -> tuple[list[KnownLevel], torch.Tensor]:
+        """Return what is known of images cut at (planes, reached, refining), and the planes."""
+        planes, reached, refining = (torch.from_numpy(part).to(images.device)
+                                     for part in position)
+        with torch.autocast(images.device.type, enabled=False), torch.no_grad():
+            levels = self.network.transform.analysis(images)
+            return cut(levels, planes, reached, refining), planes
+
+    def _restored(self, images: torch.Tensor, plane: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what averaged weights make of images at the end of a plane, and inverses."""
+        count = len(images)
+        levels, planes = self._cut(images, np.full(count, plane), np.full(count, PLANES),
+                                   np.full(count, True))
+        return self.averaged(levels, planes, *images.shape[2:])
+
+    def validation_step(self, batch, _):
+        """Log the mean PSNR over a few planes, and what it gains on the inverse transform."""
+        images = as_network_input(batch)
+        psnr, inverse_psnr = [], []
+        for plane in VALIDATION_PLANES:
+            restored, inverse = self._restored(images, plane)
+            psnr.append(_psnr_db(restored, images))
+            inverse_psnr.append(_psnr_db(inverse, images))
+        mean = torch.stack(psnr).mean()
+        values = {'validation_psnr_db': mean, 'validation_loss': -mean,
+                  'validation_gain_db': mean - torch.stack(inverse_psnr).mean()}
+        for name, value in values.items():
+            self.log(name, value, prog_bar=True, batch_size=len(batch))
+
+    def preview(self, images: torch.Tensor) -> torch.Tensor:
+        """Return uint8 images [N, H, W, 3] as they look at the end of plane 6."""
+        restored, _ = self._restored(as_network_input(images), 6)
+        return restored.clamp(0, 1)
+
+
+def _squared_errors(images: torch.Tensor, originals: torch.Tensor) -> torch.Tensor:
+    return (images - originals).square().mean((1, 2, 3))
+
+
+def _psnr_db(images: torch.Tensor, originals: torch.Tensor) -> torch.Tensor:
+    return (-10 * torch.log10(_squared_errors(images.clamp(0, 1), originals))).mean()
+
+
+class WaveletRestorationTask(Task):
+    """The decoder of the wavelet codec."""
+
+    NetworkRecipe = WaveletRestorationRecipe
+    monitor = 'validation_loss'
+    curves = Curves('train_relative_mse', 'training loss: squared error left',
+                    'validation_gain_db', 'validation gain, dB')
+
+    def __init__(self, recipe, files):
+        super().__init__(recipe, files)
+        augmentation = recipe.augmentation
+        side = augmentation.crop_size or recipe.data.input_size
+        if side % SCALE:
+            raise RecipeError(f'{recipe.name}: images of {side} pixels a side: must be a multiple '
+                              f'of {SCALE}')
+
+    def create_module(self, steps_per_epoch: int) -> WaveletRestorationTraining:
+        """Return a decoder that changes nothing that the inverse transform gives."""
+        return WaveletRestorationTraining(self.recipe, steps_per_epoch)
+
+    def start_from_data(self, module: WaveletRestorationTraining,
+                        training: list[ImageArray]) -> None:
+        """Set the points of dequantization to the means of training coefficients."""
+        images = np.concatenate([array.images[::max(1, len(array) // IMAGES_OF_THE_START)]
+                                 for array in training[:1]])
+        network = module.network
+        levels = network.transform.analysis(as_network_input(torch.from_numpy(images)))
+        with torch.no_grad():
+            for plane in range(PLANES):
+                for index, level in enumerate(levels):
+                    magnitudes = level.abs() / threshold(plane)
+                    points = network.points[fineness(index, len(levels))]
+                    for row, chosen in ((0, (magnitudes >= 1) & (magnitudes < 2)),
+                                        (1, magnitudes >= 2)):
+                        found = magnitudes[chosen]
+                        if len(found):
+                            points[row, plane] = (found - found.floor()).mean()
+
+    def validation_images(self, validation: ImageArray):
+        """Return as many images as the recipe wants."""
+        limit = min(self.recipe.network.validation_limit, len(validation))
+        return Subset(validation.images, np.linspace(0, len(validation) - 1, limit).astype(int))
+
+    def export(self, module: WaveletRestorationTraining, training: list[ImageArray],
+               weights: Path) -> None:
+        """
+        Write restoration.safetensors.
+
+        :raises WeightsError: if no entropy model lies beside it, so that no packet can be made.
+        """
+        write_part(weights, CODEC, 'restoration', {},
+                   {NETWORK_PREFIX + key: tensor.contiguous().numpy()
+                    for key, tensor in module.averaged.state_dict().items()})
+        if not weights_path(weights, 'context').is_file():
+            raise WeightsError(f'{weights}: holds no context.safetensors: train wavelet_context '
+                               'with the same --weights first, then give this command again')
+
+    def write_card(self, weights: Path, recipe_path: Path, run: RunSummary,
+                   sets: dict[str, ImageArray]) -> dict:
+        """Measure packets of the codec, with the entropy model that lies beside the decoder."""
+        return write_codec_card(weights, CODEC, self.recipe, recipe_path, run, sets, {
+            'network': 'bit planes of CDF 9/7 wavelet coefficients, corrected by a U-Net',
+            'start': 'the inverse transform alone',
+            'entropy model': 'see context_card.md'})
