@@ -28,9 +28,11 @@ from rosbags.typesys import get_typestore, Stores
 import yaml
 
 from auv_image_codec.cli.main import main
-from auv_image_codec.errors import BagError
+from auv_image_codec.errors import BagError, InvalidImageError
 from auv_image_codec.evaluation.bags import (
-    BagReader, COMPRESSED_IMAGE_TYPE, read_compressed_images, write_compressed_images)
+    BagReader, COMPRESSED_IMAGE_TYPE, IMAGE_TYPE, read_compressed_images, read_images,
+    write_compressed_images)
+from auv_image_codec.evaluation.sources import decode_image, list_images
 from auv_image_codec.resources import share_directory
 
 DEMO_BAG = share_directory() / 'demo' / 'robosub_gate'
@@ -311,3 +313,97 @@ def test_bag_command_usage(tmp_path, capsys, arguments, message):
     assert main(['bag', str(tmp_path), '-o', str(tmp_path / 'bag'), *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / 'bag').exists()
+
+
+# --- Raw images ---------------------------------------------------------------------------------
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (6, 8, 3)).astype(np.uint8)
+
+
+def raw_message(typestore, data, encoding='rgb8', height=6, width=8, step=24):
+    """Return a sensor_msgs/msg/Image."""
+    header = typestore.types['std_msgs/msg/Header'](
+        typestore.types['builtin_interfaces/msg/Time'](1, 2), 'camera')
+    return typestore.types[IMAGE_TYPE](header, height, width, encoding, 0, step,
+                                       np.frombuffer(bytes(data), np.uint8))
+
+
+def write_raw_bag(path: Path, messages: dict) -> Path:
+    """Write a bag; messages maps topics to functions that make their message of a typestore."""
+    typestore = get_typestore(Stores.ROS2_HUMBLE)
+    with Writer(path, version=8, storage_plugin=StoragePlugin.MCAP) as writer:
+        for number, (topic, make) in enumerate(messages.items()):
+            message = make(typestore)
+            kind = message.__msgtype__
+            connection = writer.add_connection(topic, kind, typestore=typestore)
+            writer.write(connection, 10**9 + number, typestore.serialize_cdr(message, kind))
+    return path
+
+
+ENCODED = {
+    'rgb8': (PICTURE, 24), 'bgr8': (PICTURE[..., ::-1], 24), '8UC3': (PICTURE[..., ::-1], 24),
+    'rgba8': (np.dstack([PICTURE, PICTURE[..., 0]]), 32),
+    'bgra8': (np.dstack([PICTURE[..., ::-1], PICTURE[..., 0]]), 32),
+    'rgb8 with padding': (np.hstack([PICTURE.reshape(6, 24), np.zeros((6, 5), np.uint8)]), 29),
+}
+
+
+@pytest.mark.parametrize('name', ENCODED)
+def test_raw_images_are_read_as_they_were(tmp_path, name):
+    pixels, step = ENCODED[name]
+    bag = write_raw_bag(tmp_path / 'bag', {'/camera/image_raw': lambda typestore: raw_message(
+        typestore, pixels.tobytes(), name.split()[0], step=step)})
+    image, = list_images([bag])
+    assert image.name == 'bag/camera/image_raw/000000'
+    assert np.array_equal(decode_image(image.read()), PICTURE)
+
+
+@pytest.mark.parametrize(('encoding', 'pixels', 'expected'), [
+    ('mono8', [[7, 9]], [[[7] * 3, [9] * 3]]),
+    # one colour: red where the pattern has red
+    ('bayer_rggb8', [[200, 0] * 4, [0, 0] * 4] * 3, [[[200, 0, 0]] * 8] * 6),
+    ('bayer_grbg8', [[0, 200] * 4, [0, 0] * 4] * 3, [[[200, 0, 0]] * 8] * 6),
+    ('bayer_bggr8', [[200, 0] * 4, [0, 0] * 4] * 3, [[[0, 0, 200]] * 8] * 6),
+    ('bayer_gbrg8', [[0, 200] * 4, [0, 0] * 4] * 3, [[[0, 0, 200]] * 8] * 6),
+    ('uyvy', [[128, 235, 128, 16]], [[[255] * 3, [0] * 3]]),
+    ('yuv422_yuy2', [[235, 128, 16, 128]], [[[255] * 3, [0] * 3]]),
+])
+def test_raw_images_of_other_encodings(tmp_path, encoding, pixels, expected):
+    expected, data = np.array(expected, np.uint8), np.array(pixels, np.uint8)
+    bag = write_raw_bag(tmp_path / 'bag', {'/image': lambda typestore: raw_message(
+        typestore, data.tobytes(), encoding, *expected.shape[:2], step=data.shape[1])})
+    decoded = decode_image(list_images([bag])[0].read())
+    # demosaicing leaves the border to itself
+    inner = np.s_[2:-2, 2:-2] if 'bayer' in encoding else np.s_[:]
+    assert np.array_equal(decoded[inner], expected[inner])
+
+
+@pytest.mark.parametrize(('fields', 'kind'), [
+    ({'encoding': '16UC1'}, 'unknown_encoding'), ({'encoding': ''}, 'unknown_encoding'),
+    ({'width': 0}, 'zero_size'), ({'step': 23}, 'short_step'), ({'height': 7}, 'short_data'),
+    ({'encoding': 'yuyv', 'width': 7}, 'undecodable_image'),
+])
+def test_a_raw_image_that_cannot_be_read_is_refused(tmp_path, fields, kind):
+    bag = write_raw_bag(tmp_path / 'bag', {'/image': lambda typestore: raw_message(
+        typestore, PICTURE.tobytes(), **fields)})
+    with pytest.raises(InvalidImageError) as raised:
+        list_images([bag])[0].read()
+    assert raised.value.kind == kind
+
+
+def test_of_raw_and_compressed_images_of_a_camera_the_compressed_ones_are_taken(tmp_path):
+    def compressed(typestore):
+        return typestore.types[COMPRESSED_IMAGE_TYPE](
+            raw_message(typestore, b'').header, 'png',
+            np.frombuffer(image_file('PNG'), np.uint8))
+
+    def raw(typestore):
+        return raw_message(typestore, PICTURE.tobytes())
+    bag = write_raw_bag(tmp_path / 'bag', {
+        '/front': raw, '/front/compressed': compressed, '/down': raw})
+    assert [image.topic for image in read_images(bag)] == ['/front/compressed', '/down']
+    assert [image.topic for image in read_images(bag, '/front')] == ['/front']
+    with pytest.raises(BagError, match='no topic /up'):
+        list(read_images(bag, '/up'))
+    with pytest.raises(BagError, match='no sensor_msgs/msg/CompressedImage'):
+        list(read_images(write_bag(tmp_path / 'other', [None]), '/chatter'))

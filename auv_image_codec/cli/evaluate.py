@@ -54,7 +54,7 @@ def add_parser(subparsers) -> argparse.ArgumentParser:
         '--size', default=224, type=int, metavar='PIXELS',
         help='resample images to so many pixels a side first, and take errors there (default: '
         '%(default)s)')
-    parser.add_argument('--topic', help='topic of bags (default: all of compressed images)')
+    parser.add_argument('--topic', help='topic of bags (default: all of images, compressed or raw)')
     parser.add_argument('--fresh', action='store_true',
                         help='start anew where the output folder holds an evaluation')
     parser.add_argument('--update', action='store_true',

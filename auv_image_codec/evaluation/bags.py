@@ -19,8 +19,9 @@ send as they are, and :func:`read_compressed_images` unpacks the one type that n
 """
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 import os
 from pathlib import Path
 import shutil
@@ -35,8 +36,10 @@ from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
 
 from auv_image_codec.errors import BagError
+from auv_image_codec.evaluation.raw_images import raw_image_file
 
 COMPRESSED_IMAGE_TYPE = 'sensor_msgs/msg/CompressedImage'
+IMAGE_TYPE = 'sensor_msgs/msg/Image'
 DEFAULT_TOPIC = '/camera/image_raw/compressed'
 DEFAULT_FRAME_ID = 'camera_optical_frame'
 
@@ -239,6 +242,45 @@ def read_compressed_images(
             yield CompressedImageRecord(
                 message.topic, message.log_time_ns, stamp.sec * 10**9 + stamp.nanosec,
                 image.header.frame_id, image.format, image.data.tobytes())
+
+
+class BagImage(NamedTuple):
+    """One image of a bag, raw or compressed."""
+
+    topic: str
+    data_bytes: int
+    """Size of the image in its message."""
+    read_file: Callable[[], bytes]
+    """Returns it as an image file; raises InvalidImageError for a raw one that has none."""
+
+
+def read_images(path: str | Path, topic: str | None = None) -> Iterator[BagImage]:
+    """
+    Yield the images of a bag, compressed ones and raw ones, in the order of recording.
+
+    :param path: bag folder or file.
+    :param topic: topic to read; by default every topic of images, but no raw one, X, where the
+        bag has its compressed images, X/compressed.
+    :raises BagError: if the bag cannot be read, lacks the topic, or it is of another type.
+    """
+    typestore = get_typestore(Stores.ROS2_HUMBLE)
+    with BagReader(path) as bag:
+        selected = bag.select(None if topic is None else [topic])
+        names = [t.name for t in selected.values()
+                 if t.type_name == COMPRESSED_IMAGE_TYPE or t.type_name == IMAGE_TYPE
+                 and f'{t.name}/compressed' not in selected]
+        if not names:
+            raise BagError(f'{path}: no {COMPRESSED_IMAGE_TYPE} and no {IMAGE_TYPE} on '
+                           f'{topic or "any topic"} of the bag')
+        for message in bag.messages(names):
+            try:
+                image = typestore.deserialize_cdr(message.data, message.type_name)
+            except Exception as error:
+                raise BagError(f'{path}: a message on {message.topic} is damaged: '
+                               f'{error}') from error
+            yield BagImage(message.topic, len(image.data), image.data.tobytes
+                           if message.type_name == COMPRESSED_IMAGE_TYPE
+                           else partial(raw_image_file, image))
 
 
 def write_compressed_images(

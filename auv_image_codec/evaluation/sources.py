@@ -61,7 +61,8 @@ def list_images(paths: Iterable[Path], limit: int | None = None,
     in the order that they have. Hidden files are left out.
 
     :param limit: the largest number of images, the first ones, in all.
-    :param topic: of bags; by default every topic of type sensor_msgs/msg/CompressedImage.
+    :param topic: of bags; by default every topic of images, compressed or raw, but no raw one
+        whose compressed images are there too.
     :raises SourceError: if a source does not exist, cannot be read or holds no file.
     :raises BagError: if a bag cannot be read or has no such topic.
     """
@@ -124,7 +125,7 @@ def _list_tar(path: Path) -> Iterator[SourceImage]:
 
 
 class _BagImages:
-    """The compressed images of a bag by number, read in one go if asked for in order."""
+    """The images of a bag by number, read in one go if asked for in order."""
 
     def __init__(self, path: Path, topic: str | None):
         self._path, self._topic = path, topic
@@ -132,20 +133,20 @@ class _BagImages:
         self._next = 0
 
     def read(self, number: int) -> bytes:
-        from auv_image_codec.evaluation.bags import read_compressed_images
+        from auv_image_codec.evaluation.bags import read_images
         if self._records is None or number < self._next:
-            self._records, self._next = read_compressed_images(self._path, self._topic), 0
+            self._records, self._next = read_images(self._path, self._topic), 0
         record = next(islice(self._records, number - self._next, None))
         self._next = number + 1
-        return record.data
+        return record.read_file()
 
 
 def _list_bag(path: Path, topic: str | None) -> Iterator[SourceImage]:
-    from auv_image_codec.evaluation.bags import read_compressed_images
+    from auv_image_codec.evaluation.bags import read_images
     images = _BagImages(path, topic)
-    for number, record in enumerate(read_compressed_images(path, topic)):
+    for number, record in enumerate(read_images(path, topic)):
         yield SourceImage(f'{path.stem}/{record.topic.strip("/")}/{number:06}',
-                          partial(images.read, number), len(record.data))
+                          partial(images.read, number), record.data_bytes)
 
 
 def decode_image(content: bytes, size: int | None = None) -> np.ndarray:
