@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Parameters of both nodes: described, ranged, checked, and listed in config/."""
+"""Parameters of the nodes: described, ranged, checked, and listed in config/."""
 import math
 
 import pytest
@@ -28,9 +28,16 @@ import yaml
 
 from auv_image_codec.nodes.decoder_node import DecoderNode
 from auv_image_codec.nodes.encoder_node import EncoderNode
+from auv_image_codec.nodes.link_receiver_node import LinkReceiverNode
+from auv_image_codec.nodes.link_sender_node import LinkSenderNode
+from auv_image_codec.nodes.link_simulator_node import LinkSimulatorNode
 
-NODES = {'encoder_node': EncoderNode, 'decoder_node': DecoderNode}
-CONFIG = {'encoder_node': 'vehicle.yaml', 'decoder_node': 'surface.yaml'}
+NODES = {'encoder_node': EncoderNode, 'decoder_node': DecoderNode,
+         'link_sender_node': LinkSenderNode, 'link_receiver_node': LinkReceiverNode,
+         'link_simulator_node': LinkSimulatorNode}
+CONFIG = {'encoder_node': 'vehicle.yaml', 'decoder_node': 'surface.yaml',
+          'link_sender_node': 'vehicle.yaml', 'link_receiver_node': 'surface.yaml',
+          'link_simulator_node': 'vehicle.yaml'}
 OF_EVERY_NODE = ('use_sim_time', 'start_type_description_service', 'qos_overrides.')
 
 
@@ -98,12 +105,23 @@ BAD_SETTINGS = [
     ('decoder_node', 'codec', 'hologram'), ('decoder_node', 'threads', -1),
     ('decoder_node', 'autostart', True), ('decoder_node', 'enhance', 'perhaps'),
     ('decoder_node', 'camera.enhanced_image', 'elsewhere'),
+    ('link_sender_node', 'link_rate', 0.5), ('link_sender_node', 'link_rate', -1.0),
+    ('link_sender_node', 'redundancy', 2.1), ('link_sender_node', 'max_bytes', 31),
+    ('link_sender_node', 'listen_time', -2.0), ('link_sender_node', 'queue_packets', 0),
+    ('link_sender_node', 'store_packets', 65), ('link_sender_node', 'udp_peer', 'nowhere'),
+    ('link_sender_node', 'udp_peer', 'host:99999'), ('link_sender_node', 'destination', 256),
+    ('link_sender_node', 'transport', 'frames'), ('link_sender_node', 'camera.priority', 0),
+    ('link_receiver_node', 'settle_time', 30.0), ('link_receiver_node', 'reorder_time', -1.0),
+    ('link_receiver_node', 'most_packets', 129), ('link_receiver_node', 'resend_requests', -1),
+    ('link_receiver_node', 'camera.frame_id', 'other'),
+    ('link_simulator_node', 'loss', 1.1), ('link_simulator_node', 'delay', -2.0),
+    ('link_simulator_node', 'seed', -1), ('link_simulator_node', 'vehicle_bind', ':5'),
 ]
 
 
 @pytest.fixture(scope='module')
 def unconfigured():
-    """Yield both nodes, not started."""
+    """Yield one node of each kind, not started."""
     with graph() as ros:
         yield {name: ros.add(node_class, autostart=False) for name, node_class in NODES.items()}
 
@@ -160,6 +178,13 @@ BAD_STARTS = [
      'camera.enhanced_image'),
     ('decoder_node', {'enhance': 'perhaps'}, 'auto, always, never'),
     ('decoder_node', {'max_image_pixels': -5}, 'max_image_pixels'),
+    ('link_sender_node', {'transport': 'smoke'}, 'udp, frames'),
+    ('link_sender_node', {'udp_bind': 'here'}, 'HOST:PORT'),
+    ('link_sender_node', {'cameras': ['a', 'b'], 'b__index': 0}, 'b.index'),
+    ('link_sender_node', {'cameras': ['a', 'b'], 'b__latent': 'a/latent'}, 'b.latent'),
+    ('link_receiver_node', {'cameras': ['a', 'b'], 'b__latent': 'a/latent'}, 'b.latent'),
+    ('link_receiver_node', {'most_packets': 0}, 'most_packets'),
+    ('link_simulator_node', {'transport': 'smoke'}, 'udp, frames'),
 ]
 
 

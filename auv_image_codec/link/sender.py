@@ -14,6 +14,7 @@
 """The vehicle's end of the link: which packet's frames go when, and what can be asked for again."""
 from collections import deque, OrderedDict
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 import math
 import random
 import time
@@ -31,6 +32,7 @@ SAME_NUMBER = 0.6 * RECEIVER_MEMORY
 MOST_REPEATS = 2 * NUMBERS      # frames that wait to be sent again
 REQUEST_MEMORY = 16             # requests that are known when they come twice
 LARGEST_STORE = 64
+AIRTIME_WINDOW = 10.0           # seconds
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class SenderSettings:
         """Return the seconds that a frame of so many bytes keeps the link busy."""
         return 8 * frame_bytes / self.link_rate + self.frame_seconds
 
+    @lru_cache(maxsize=64)
     def packet_rate(self, packet_bytes: int) -> float:
         """
         Return the packets a second, everything counted, that the link carries.
@@ -195,6 +198,7 @@ class LinkSender:
         self._number = random.randrange(NUMBERS) if first_number is None else first_number
         self._rested: Dict[int, float] = {}
         self._silent_until = -math.inf
+        self._on_air: Deque[Tuple[float, float]] = deque(maxlen=1000)
         self._known_requests: Deque[bytes] = deque(maxlen=REQUEST_MEMORY)
         self.counts = SenderCounts()
 
@@ -265,6 +269,7 @@ class LinkSender:
         self.counts.frames_sent += 1
         self.counts.bytes_sent += len(data)
         self.counts.airtime += seconds
+        self._on_air.append((now, now + seconds))
         return OutgoingFrame(data, camera, number, seconds)
 
     def seconds_until_next(self) -> float:
@@ -284,6 +289,15 @@ class LinkSender:
         now = self._clock()
         return max((now - waiting.since for camera in self._cameras.values()
                     for waiting in camera.queue), default=0.0)
+
+    def recent_airtime_share(self) -> float:
+        """Return the share of the last 10 s in which the link was busy, 0.0 to 1.0."""
+        start = self._clock() - AIRTIME_WINDOW
+        while self._on_air and self._on_air[0][1] < start:
+            self._on_air.popleft()
+        busy = sum(min(end, start + AIRTIME_WINDOW) - max(begin, start)
+                   for begin, end in self._on_air)
+        return min(1.0, busy / AIRTIME_WINDOW)
 
     def queued_packets(self) -> int:
         """Return how many packets wait."""

@@ -14,7 +14,7 @@
 """What a node counts for each camera, and how it tells without flooding the log."""
 from collections import Counter, deque
 import time
-from typing import Callable, Deque, Dict, List, Tuple
+from typing import Any, Callable, Deque, Dict, List, Tuple
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
@@ -109,6 +109,33 @@ class StreamStatistics:
         }
         values.update({f'error_{kind}': count for kind, count in sorted(self.errors.items())})
         return [(key, str(value)) for key, value in values.items()]
+
+
+class LinkStatistics:
+    """
+    What a node of the link tells of it.
+
+    :param values: returns the counters, by key.
+    """
+
+    def __init__(self, values: Callable[[], Dict[str, Any]]):
+        """Start without errors."""
+        self.errors: Counter = Counter()
+        self._values = values
+        self._reported = 0
+
+    def rising(self) -> str:
+        """Return by how much errors rose since the last call, or an empty string."""
+        now = sum(self.errors.values())
+        before, self._reported = self._reported, now
+        return f'errors: {now - before}' if now > before else ''
+
+    def key_values(self) -> List[Tuple[str, str]]:
+        """Return the counters as (key, value)."""
+        values = dict(self._values())
+        values.update({f'error_{kind}': count for kind, count in sorted(self.errors.items())})
+        return [(key, f'{value:.2f}' if isinstance(value, float) else str(value))
+                for key, value in values.items()]
 
 
 def status(level: bytes, name: str, message: str, hardware_id: str,

@@ -1,0 +1,57 @@
+# Copyright 2026 auv_image_codec maintainers
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""LinkRequest messages to requests of the back channel, and back."""
+from typing import Callable
+
+from auv_image_codec.errors import RequestError
+from auv_image_codec.link.requests import (
+    BudgetRequest, MoreRequest, Request, ResendRequest)
+from auv_image_codec.msg import LinkRequest
+
+
+def request_from_message(message: LinkRequest,
+                         more: Callable[[int, int], MoreRequest]) -> Request:
+    """
+    Return the request that a message asks for.
+
+    :param more: returns the request for more bytes of the image of a stamp (nanoseconds, 0 for
+        the newest); its second argument is how many bytes in all.
+    :raises RequestError: if the message is of no known type, or its image is not known.
+    """
+    if message.type == LinkRequest.RESEND:
+        return ResendRequest(message.packet, tuple(sorted(set(message.frames))))
+    if message.type == LinkRequest.MORE:
+        return more(message.stamp.sec * 10 ** 9 + message.stamp.nanosec, message.wanted)
+    if message.type == LinkRequest.BUDGET:
+        return BudgetRequest(message.max_bytes, message.max_rate, message.link_rate)
+    raise RequestError(f'request is of type {message.type}, which is not known')
+
+
+def request_to_message(request: Request, stamp_of: Callable[[int], int]) -> LinkRequest:
+    """
+    Return the message for a request that arrived.
+
+    :param stamp_of: returns the stamp, in nanoseconds, of the packet of an identity; 0 if it is
+        not known.
+    """
+    if isinstance(request, ResendRequest):
+        return LinkRequest(type=LinkRequest.RESEND, packet=request.number,
+                           frames=list(request.frames))
+    if isinstance(request, MoreRequest):
+        message = LinkRequest(type=LinkRequest.MORE, wanted=request.wanted)
+        stamp = stamp_of(request.identity)
+        message.stamp.sec, message.stamp.nanosec = divmod(stamp, 10 ** 9)
+        return message
+    return LinkRequest(type=LinkRequest.BUDGET, max_bytes=request.max_bytes,
+                       max_rate=request.max_rate, link_rate=request.link_rate)
