@@ -15,7 +15,8 @@
 Replay a bag through both sides on one machine: player, encoder, decoder, RViz if wanted.
 
 Example: ``ros2 launch auv_image_codec replay.launch.py`` plays the shipped bag;
-``bag:=PATH camera:=/front/image_raw transport:=raw`` another one.
+``bag:=PATH camera:=/front/image_raw transport:=raw`` another one; ``link:=sim`` puts simulated
+water between both sides.
 """
 from typing import List
 
@@ -27,7 +28,7 @@ from launch.conditions import IfCondition
 from launch.event_handlers import OnProcessExit
 from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, PythonExpression
 
 from launch_ros.substitutions import ExecutableInPackage, FindPackageShare
 
@@ -35,7 +36,12 @@ PACKAGE = 'auv_image_codec'
 SHARE = FindPackageShare(PACKAGE)
 
 # Arguments of both sides that are passed on as they are.
-COMMON_ARGUMENTS = ('namespace', 'codec', 'weights', 'device', 'log_level', 'use_sim_time')
+COMMON_ARGUMENTS = ('link', 'namespace', 'codec', 'weights', 'device', 'log_level', 'use_sim_time')
+
+# Both sides are in one ROS network here: with a link, the surface's latents need a name of their
+# own.
+SURFACE_LATENT = PythonExpression([
+    "'latent' if '", LaunchConfiguration('link'), "' == 'none' else 'received/latent'"])
 
 ARGUMENTS = [
     DeclareLaunchArgument(
@@ -89,6 +95,14 @@ ARGUMENTS = [
         description='Whether to offer images with synthesised detail; auto: where there are '
                     'weights for it. Empty: as the configuration file says.'),
     DeclareLaunchArgument(
+        'link', default_value='none', choices=['none', 'udp', 'sim'],
+        description='What is between both sides. none: nothing; udp: both ends of the link, and '
+                    'no loss; sim: simulated water between them.'),
+    DeclareLaunchArgument(
+        'link_profile', default_value='',
+        description='Modem profile: a name in config/link/, or a .yaml file. Empty: as the '
+                    'configuration file says; test_link with link:=sim.'),
+    DeclareLaunchArgument(
         'log_level', default_value='info', choices=['debug', 'info', 'warn', 'error', 'fatal'],
         description='Least severe messages to log.'),
     DeclareLaunchArgument(
@@ -138,6 +152,7 @@ def generate_launch_description() -> LaunchDescription:
         include(
             'surface.launch.py',
             config_file=LaunchConfiguration('surface_config_file'),
+            latent=SURFACE_LATENT,
             camera_info=LaunchConfiguration('camera_info'),
             source=LaunchConfiguration('camera'),
             enhance=LaunchConfiguration('enhance'),
@@ -145,6 +160,7 @@ def generate_launch_description() -> LaunchDescription:
         include(
             'vehicle.launch.py',
             config_file=LaunchConfiguration('vehicle_config_file'),
+            link_profile=LaunchConfiguration('link_profile'),
             camera=LaunchConfiguration('camera'),
             transport=LaunchConfiguration('transport')),
         OpaqueFunction(function=player),

@@ -71,6 +71,26 @@ ARGUMENTS = [
         description='Directory with the weights of the enhancer. '
                     'Empty: as the configuration file says.'),
     DeclareLaunchArgument(
+        'link', default_value='none', choices=['none', 'udp', 'sim', 'frames'],
+        description='What brings latents from the vehicle. none: ROS itself, or nothing; udp: a '
+                    'modem that hands over one datagram a frame; sim: the simulated water that '
+                    "the vehicle's launch file starts; frames: a modem driver that publishes "
+                    'ModemFrame messages.'),
+    DeclareLaunchArgument(
+        'link_bind', default_value='',
+        description='HOST:PORT where frames from the vehicle arrive, with link:=udp and sim. '
+                    'Empty: as the configuration file says.'),
+    DeclareLaunchArgument(
+        'link_peer', default_value='',
+        description='HOST:PORT of the modem (link:=udp), or of the simulated water (link:=sim). '
+                    'Empty: as the configuration file says; 127.0.0.1:47012 with link:=sim.'),
+    DeclareLaunchArgument(
+        'modem_send', default_value='modem/send',
+        description='Topic of the frames for the modem, with link:=frames.'),
+    DeclareLaunchArgument(
+        'modem_received', default_value='modem/received',
+        description='Topic of the frames from the modem, with link:=frames.'),
+    DeclareLaunchArgument(
         'log_level', default_value='info', choices=['debug', 'info', 'warn', 'error', 'fatal'],
         description='Least severe messages to log.'),
     DeclareLaunchArgument(
@@ -123,6 +143,40 @@ def decoder_node(context: LaunchContext) -> List[LifecycleNode]:
     )]
 
 
+def link_receiver_node(context: LaunchContext) -> List[LifecycleNode]:
+    """Return the surface's end of the link."""
+    def value(name: str) -> str:
+        return LaunchConfiguration(name).perform(context)
+
+    link = value('link')
+    if link == 'none':
+        return []
+    overrides = {'transport': 'frames' if link == 'frames' else 'udp'}
+    if link == 'sim':
+        overrides['udp_peer'] = '127.0.0.1:47012'
+    for name, argument in (('codec', 'codec'), ('weights', 'weights'), ('device', 'device'),
+                           ('udp_bind', 'link_bind'), ('udp_peer', 'link_peer')):
+        if value(argument):
+            overrides[name] = ParameterValue(value(argument), value_type=str)
+    if value('use_sim_time') == 'true':
+        overrides['use_sim_time'] = True
+    return [LifecycleNode(
+        package=PACKAGE,
+        executable='link_receiver_node',
+        name='link_receiver_node',
+        namespace=LaunchConfiguration('namespace'),
+        parameters=[LaunchConfiguration('config_file'), overrides],
+        remappings=[
+            ('latent', LaunchConfiguration('latent')),
+            ('modem/send', LaunchConfiguration('modem_send')),
+            ('modem/received', LaunchConfiguration('modem_received')),
+        ],
+        ros_arguments=['--log-level', LaunchConfiguration('log_level')],
+        output='screen',
+        emulate_tty=True,
+    )]
+
+
 def rviz_node() -> Node:
     """Return RViz, whose relative topics are remapped as the decoder's are."""
     return Node(
@@ -142,5 +196,6 @@ def rviz_node() -> Node:
 def generate_launch_description() -> LaunchDescription:
     """Return the description of the surface's side."""
     # RViz first: where it is not installed, launch gives up before anything runs.
-    return LaunchDescription(
-        [*ARGUMENTS, rviz_node(), OpaqueFunction(function=decoder_node)])
+    return LaunchDescription([
+        *ARGUMENTS, rviz_node(), OpaqueFunction(function=decoder_node),
+        OpaqueFunction(function=link_receiver_node)])

@@ -12,9 +12,10 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """
-Start the vehicle's side: camera images in, latents out.
+Start the vehicle's side: camera images in, latents or frames for a modem out.
 
-Example: ``ros2 launch auv_image_codec vehicle.launch.py camera:=/front/image_raw``.
+Example: ``ros2 launch auv_image_codec vehicle.launch.py camera:=/front/image_raw link:=udp
+link_profile:=micromodem_rate_5 link_peer:=192.168.0.10:47002``.
 """
 from typing import List
 
@@ -58,6 +59,29 @@ ARGUMENTS = [
         description='Where the network runs: cpu, cuda or cuda:N. '
                     'Empty: as the configuration file says.'),
     DeclareLaunchArgument(
+        'link', default_value='none', choices=['none', 'udp', 'sim', 'frames'],
+        description='What carries latents to the surface. none: ROS itself, or nothing; udp: a '
+                    'modem that takes one datagram a frame; sim: simulated water, for udp on the '
+                    'surface; frames: a modem driver that takes ModemFrame messages.'),
+    DeclareLaunchArgument(
+        'link_profile', default_value='',
+        description='Modem profile: a name in config/link/, or a .yaml file. Empty: as the '
+                    'configuration file says; test_link with link:=sim.'),
+    DeclareLaunchArgument(
+        'link_bind', default_value='',
+        description='HOST:PORT where frames from the surface arrive, with link:=udp. Empty: as '
+                    'the configuration file says.'),
+    DeclareLaunchArgument(
+        'link_peer', default_value='',
+        description='HOST:PORT of the modem (link:=udp), or of the surface (link:=sim). Empty: '
+                    'as the configuration file says.'),
+    DeclareLaunchArgument(
+        'modem_send', default_value='modem/send',
+        description='Topic of the frames for the modem, with link:=frames.'),
+    DeclareLaunchArgument(
+        'modem_received', default_value='modem/received',
+        description='Topic of the frames from the modem, with link:=frames.'),
+    DeclareLaunchArgument(
         'log_level', default_value='info', choices=['debug', 'info', 'warn', 'error', 'fatal'],
         description='Least severe messages to log.'),
     DeclareLaunchArgument(
@@ -92,6 +116,61 @@ def encoder_node(context: LaunchContext) -> List[LifecycleNode]:
     )]
 
 
+def link_nodes(context: LaunchContext) -> List[LifecycleNode]:
+    """Return the vehicle's end of the link, and the water if that is simulated."""
+    def value(name: str) -> str:
+        return LaunchConfiguration(name).perform(context)
+
+    link = value('link')
+    if link == 'none':
+        return []
+    sender = {'transport': 'frames' if link == 'frames' else 'udp'}
+    for name, argument in (('codec', 'codec'), ('weights', 'weights'), ('device', 'device'),
+                           ('profile', 'link_profile'), ('udp_bind', 'link_bind'),
+                           ('udp_peer', 'link_peer')):
+        if value(argument):
+            sender[name] = ParameterValue(value(argument), value_type=str)
+    # The simulator's ports stand between those of both sides.
+    simulator = {'transport': 'udp', 'surface_bind': '0.0.0.0:47012',
+                 'vehicle_bind': '127.0.0.1:47011', 'vehicle_peer': '127.0.0.1:47001'}
+    if link == 'sim':
+        profile = ParameterValue(value('link_profile') or 'test_link', value_type=str)
+        sender.update(profile=profile, udp_bind='127.0.0.1:47001', udp_peer='127.0.0.1:47011')
+        simulator['profile'] = profile
+        if value('link_peer'):
+            simulator['surface_peer'] = ParameterValue(value('link_peer'), value_type=str)
+    if value('use_sim_time') == 'true':
+        sender['use_sim_time'] = True
+    nodes = [LifecycleNode(
+        package=PACKAGE,
+        executable='link_sender_node',
+        name='link_sender_node',
+        namespace=LaunchConfiguration('namespace'),
+        parameters=[LaunchConfiguration('config_file'), sender],
+        remappings=[
+            ('latent', LaunchConfiguration('latent')),
+            ('modem/send', LaunchConfiguration('modem_send')),
+            ('modem/received', LaunchConfiguration('modem_received')),
+        ],
+        ros_arguments=['--log-level', LaunchConfiguration('log_level')],
+        output='screen',
+        emulate_tty=True,
+    )]
+    if link == 'sim':
+        nodes.append(LifecycleNode(
+            package=PACKAGE,
+            executable='link_simulator_node',
+            name='link_simulator_node',
+            namespace=LaunchConfiguration('namespace'),
+            parameters=[LaunchConfiguration('config_file'), simulator],
+            ros_arguments=['--log-level', LaunchConfiguration('log_level')],
+            output='screen',
+            emulate_tty=True,
+        ))
+    return nodes
+
+
 def generate_launch_description() -> LaunchDescription:
     """Return the description of the vehicle's side."""
-    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=encoder_node)])
+    return LaunchDescription([
+        *ARGUMENTS, OpaqueFunction(function=encoder_node), OpaqueFunction(function=link_nodes)])

@@ -109,7 +109,7 @@ def test_node_names_match_the_configuration_files(side, node):
     call = calls(SOURCE / 'launch' / f'{side}.launch.py', 'LifecycleNode')[0]
     assert keywords(call)['name'] == keywords(call)['executable'] == node
     configuration = yaml.safe_load((SOURCE / 'config' / f'{side}.yaml').read_text())
-    assert [key.split('/')[-1] for key in configuration] in ([node], ['**'])
+    assert next(iter(configuration)) == f'/**/{node}'
 
 
 @pytest.mark.parametrize('side, node', NODES.items())
@@ -122,6 +122,51 @@ def test_overrides_are_parameters_of_the_node(side, node):
                      if isinstance(loop, ast.For))
     assert set(overrides) <= set(parameters)
     assert set(overrides) <= set(declared_arguments(path))
+
+
+@pytest.mark.parametrize('side, nodes', [
+    ('vehicle', {'encoder_node', 'link_sender_node', 'link_simulator_node'}),
+    ('surface', {'decoder_node', 'link_receiver_node'})])
+def test_every_node_of_a_side_has_its_block_of_parameters(side, nodes):
+    """Nodes have the names that the configuration file has blocks for."""
+    named = calls(SOURCE / 'launch' / f'{side}.launch.py', 'LifecycleNode')
+    assert {keywords(call)['name'] for call in named} == nodes
+    assert all(keywords(call)['name'] == keywords(call)['executable'] for call in named)
+    configuration = yaml.safe_load((SOURCE / 'config' / f'{side}.yaml').read_text())
+    assert set(configuration) == {f'/**/{name}' for name in nodes}
+
+
+@pytest.mark.parametrize('path', LAUNCH_FILES, ids=lambda path: path.stem)
+def test_the_link_is_a_choice_everywhere(path):
+    """The same words on both sides; one machine alone has no modem driver."""
+    choices = ['none', 'udp', 'sim'] + ['frames'] * ('replay' not in path.name)
+    assert declared_arguments(path)['link'].get('choices') == choices
+
+
+@pytest.mark.parametrize('side, link, started', [
+    ('vehicle', 'none', []), ('vehicle', 'udp', ['link_sender_node']),
+    ('vehicle', 'frames', ['link_sender_node']),
+    ('vehicle', 'sim', ['link_sender_node', 'link_simulator_node']),
+    ('surface', 'none', []), ('surface', 'udp', ['link_receiver_node']),
+    ('surface', 'frames', ['link_receiver_node']), ('surface', 'sim', ['link_receiver_node'])])
+def test_a_link_starts_its_nodes(side, link, started):
+    """Each choice of link starts the nodes that it needs, with the way to the modem."""
+    pytest.importorskip('launch_ros', reason='launch_ros is not installed')
+    import importlib.util
+
+    from launch import LaunchContext
+    path = SOURCE / 'launch' / f'{side}.launch.py'
+    spec = importlib.util.spec_from_file_location(side, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    context = LaunchContext()
+    for argument in module.ARGUMENTS:
+        if argument.name not in ('config_file', 'rviz_config', 'camera'):
+            argument.execute(context)
+    context.launch_configurations['link'] = link
+    function = module.link_nodes if side == 'vehicle' else module.link_receiver_node
+    nodes = function(context)
+    assert [node.node_executable for node in nodes] == started
 
 
 def test_rviz_shows_source_reconstruction_and_enhanced_image():

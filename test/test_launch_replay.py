@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Launch replay.launch.py for real: the shipped bag crosses encoder and decoder."""
+"""Launch replay.launch.py for real: the shipped bag crosses to the surface, water or not."""
 import os
 import time
 import unittest
@@ -28,6 +28,7 @@ from launch.substitutions import PathJoinSubstitution  # noqa: E402
 
 from launch_ros.substitutions import FindPackageShare  # noqa: E402
 
+import launch_testing  # noqa: E402
 import launch_testing.actions  # noqa: E402
 import launch_testing.asserts  # noqa: E402
 
@@ -42,20 +43,21 @@ TIMEOUT_S = 60.0
 
 
 @pytest.mark.launch_test
-def generate_test_description():
+@launch_testing.parametrize('link', ['none', 'sim'])
+def generate_test_description(link):
     """Replay the shipped bag in a ROS domain of this test's own."""
     os.environ['ROS_DOMAIN_ID'] = str(os.getpid() % 100 + 1)
     replay = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(PathJoinSubstitution(
             [FindPackageShare('auv_image_codec'), 'launch', 'replay.launch.py'])),
-        launch_arguments={'namespace': NAMESPACE, 'loop': 'true'}.items())
+        launch_arguments={'namespace': NAMESPACE, 'loop': 'true', 'link': link}.items())
     return LaunchDescription([replay, launch_testing.actions.ReadyToTest()])
 
 
 class TestWhileItRuns(unittest.TestCase):
     """What the launched nodes publish."""
 
-    def test_images_cross_as_latents(self):
+    def test_images_cross_as_latents(self, link):
         """A latent and a reconstruction of one stamp come, with the size of the camera image."""
         rclpy.init()
         node = rclpy.create_node('listener')
@@ -65,7 +67,8 @@ class TestWhileItRuns(unittest.TestCase):
             return lambda message: messages.__setitem__(
                 (message.header.stamp.sec, message.header.stamp.nanosec), message)
 
-        node.create_subscription(LatentCode, f'{NAMESPACE}/latent', keep(latents), 10)
+        topic = 'latent' if link == 'none' else 'received/latent'
+        node.create_subscription(LatentCode, f'{NAMESPACE}/{topic}', keep(latents), 10)
         node.create_subscription(Image, f'{NAMESPACE}/reconstructed/image', keep(images), 10)
         try:
             deadline = time.monotonic() + TIMEOUT_S
