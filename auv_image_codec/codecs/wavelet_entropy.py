@@ -18,7 +18,6 @@ Both ends walk through the same decisions (networks.bit_planes has their order) 
 networks how likely each outcome is, in arithmetic that is exact on every machine. What a decoder
 has of a cut stream is every decision that no continuation of it could change.
 """
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,9 +28,9 @@ import torch
 from auv_image_codec.networks.bit_planes import KnownLevel, PLANES, threshold
 from auv_image_codec.networks.exact import ACTIVATION_STEP, BIAS_STEP, WEIGHT_STEP
 from auv_image_codec.networks.wavelet_context import (
-    features, fineness, group_masks, HIDDEN_CHANNELS, WaveletContext,
+    enlarged, features, fineness, group_masks, HIDDEN_CHANNELS, WaveletContext,
 )
-from auv_image_codec.networks.wavelet_transform import band_masks
+from auv_image_codec.networks.wavelet_transform import band_masks, BANDS
 
 TOTAL_FREQUENCY = 1 << 16
 LARGEST_LOGIT = 11          # beyond, a probability rounds to 0 or 1
@@ -39,6 +38,8 @@ MAGNITUDE_CLASSES = 3       # known magnitudes of 1, of 2 or 3, and larger ones
 CONTEXT_PREFIX = 'context.'
 ZERO, POSITIVE, NEGATIVE = range(3)     # outcomes of a significance decision
 WORD_BYTES = 4              # of the range coder
+SMALL_LEVEL = 9 * 14 * 14   # coefficients: an encoder asks for several planes of it at once,
+USUAL_PLANES = 8            # up to here, where most packets end
 PADDING_WORDS = 4           # behind a cut stream: more than the range coder looks ahead
 
 
@@ -165,17 +166,15 @@ class _LevelState:
 
     ``magnitudes`` and ``signs`` are float [1, 9, h, w], in thresholds of the present plane;
     ``behind`` is networks.bit_planes.KnownLevel.behind; ``active`` says whether anything is
-    significant; ``context`` is what finer levels see of it.
+    significant; ``groups`` are masks of what is coded together, bool [groups, 9, h, w].
     """
 
     kind: int
-    mask: torch.Tensor
     groups: torch.Tensor
     magnitudes: torch.Tensor
     signs: torch.Tensor
     behind: torch.Tensor
     active: bool = False
-    context: torch.Tensor | None = None
 
 
 class WaveletEntropyModel:
@@ -214,8 +213,8 @@ class WaveletEntropyModel:
         """
         coder = _Encoder(max_bytes)
         with torch.inference_mode():
-            for _ in self._walk(coder, height, width, levels):
-                pass
+            states = _new_states(height, width)
+            self._walk(coder, states, _KnownImage(self.network, levels, states))
         return coder.stream()[:max_bytes]
 
     def decode(self, stream: bytes, height: int,
@@ -225,113 +224,195 @@ class WaveletEntropyModel:
 
         :returns: the levels, and the bit plane that the stream ends in.
         """
-        coder = _Decoder(stream)
         with torch.inference_mode():
-            for plane, states in self._walk(coder, height, width, None):
-                pass
-        return [KnownLevel(state.signs * torch.where(state.behind, state.magnitudes / 2,
-                                                     state.magnitudes), state.behind)
-                for state in states], plane
+            states = _new_states(height, width)
+            plane = self._walk(_Decoder(stream), states, _UnknownImage(self.network, states))
+            return [KnownLevel(state.signs * torch.where(state.behind, state.magnitudes / 2,
+                                                         state.magnitudes), state.behind)
+                    for state in states], plane
 
-    def _walk(self, coder: _Coder, height: int, width: int,
-              levels: list[torch.Tensor] | None) -> Iterator[tuple[int, list[_LevelState]]]:
-        """Make all decisions until the coder ends; yield plane and states after each pass."""
-        masks = band_masks(height, width)
-        states = []
-        for index, mask in enumerate(masks):
-            kind = fineness(index, len(masks))
-            states.append(_LevelState(
-                kind, mask, group_masks(kind, *mask.shape[1:]) & mask,
-                *(torch.zeros(1, *mask.shape) for _ in range(2)),
-                torch.ones(1, *mask.shape, dtype=torch.bool)))
+    def _walk(self, coder: _Coder, states: list[_LevelState],
+              image: '_KnownImage | _UnknownImage') -> int:
+        """Make all decisions until the coder ends; return the bit plane where it did."""
         for plane in range(PLANES):
             for state in states:
                 state.magnitudes *= 2
                 state.behind.fill_(True)
-            targets = [torch.floor(level.abs() / threshold(plane)) * torch.sign(level)
-                       for level in levels] if levels else [None] * len(states)
             for step in (self._code_significance, self._code_refinement):
-                parent = None
-                for state, target in zip(states, targets):
-                    step(coder, state, parent, plane, target)
+                for index, state in enumerate(states):
+                    step(coder, state, image, index, plane)
                     if coder.ended:
-                        yield plane, states
-                        return
-                    parent = state
-            yield plane, states
+                        return plane
+        return plane
 
-    def _code_significance(self, coder: _Coder, state: _LevelState, parent: _LevelState | None,
-                           plane: int, target: torch.Tensor | None) -> None:
+    def _code_significance(self, coder: _Coder, state: _LevelState,
+                           image: '_KnownImage | _UnknownImage', index: int, plane: int) -> None:
         if not state.active:
-            found = np.zeros(1, np.int32) if target is None else np.array(
-                [bool((target != 0).any())], np.int32)
             frequency = self._activity[state.kind, plane]
-            outcome = coder.code(np.array([[TOTAL_FREQUENCY - frequency, frequency]]), found)
+            outcome = coder.code(np.array([[TOTAL_FREQUENCY - frequency, frequency]]),
+                                 image.activity(index, plane))
             if coder.ended:
                 return
             state.active = bool(outcome[0])
-        context = parent.context if parent else None
         if state.active:
-            old = state.magnitudes > 0
-            known = torch.zeros_like(state.mask)
-            for group in state.groups:
-                values = features(state.magnitudes, state.signs,
-                                  known.to(state.magnitudes.dtype)[None], context)
-                self._code_group(coder, state, (group & ~old[0]).flatten().numpy().nonzero()[0],
-                                 values, plane, target)
+            old = state.magnitudes[0] > 0
+            for number, group in enumerate(state.groups):
+                places = (group & ~old).view(-1).numpy().nonzero()[0]
+                if len(places):
+                    self._code_group(coder, state, places, image.logits(index, plane, number),
+                                     image.decisions(index, plane, places))
                 if coder.ended:
                     return
-                known |= group
         state.behind &= state.magnitudes > 1
-        state.context = features(state.magnitudes, state.signs,
-                                 torch.ones_like(state.magnitudes), context)
 
     def _code_group(self, coder: _Coder, state: _LevelState, places: np.ndarray,
-                    values: torch.Tensor, plane: int, target: torch.Tensor | None) -> None:
-        """Code significance and sign of coefficients, the likeliest first."""
-        if not len(places):
-            return
-        significant, positive = (
-            self._frequencies(logits, places) for logits in self.network(
-                state.kind, plane, values))
+                    logits: np.ndarray, outcomes: np.ndarray) -> None:
+        """
+        Code significance and sign of coefficients, the likeliest first.
+
+        :param logits: int64 [2, 9 * h * w] of the level, in steps of 1/32.
+        :param outcomes: what the decisions are, int32 [n].
+        """
+        significant, positive = (self._logistic[part[places]] for part in logits)
         order = np.argsort(-significant, kind='stable')
         places, significant, positive = places[order], significant[order], positive[order]
-        frequencies = np.stack([(TOTAL_FREQUENCY - significant) * TOTAL_FREQUENCY,
-                                significant * positive,
-                                significant * (TOTAL_FREQUENCY - positive)], 1)
-        outcomes = np.zeros(len(places), np.int32)
-        if target is not None:
-            signed = target.flatten().numpy()[places]
-            outcomes = np.select([signed > 0, signed < 0], [POSITIVE, NEGATIVE],
-                                 ZERO).astype(np.int32)
-        outcomes = coder.code(frequencies, outcomes)
-        places = torch.from_numpy(places[:len(outcomes)])
-        state.behind.view(-1)[places] = False
-        state.magnitudes.view(-1)[places] = torch.from_numpy((outcomes != ZERO).astype(np.float32))
-        state.signs.view(-1)[places] = torch.from_numpy(
-            np.array([0, 1, -1], np.float32)[outcomes])
+        frequencies = np.empty((len(places), 3), np.int64)
+        frequencies[:, ZERO] = (TOTAL_FREQUENCY - significant) * TOTAL_FREQUENCY
+        frequencies[:, POSITIVE] = significant * positive
+        frequencies[:, NEGATIVE] = significant * TOTAL_FREQUENCY - frequencies[:, POSITIVE]
+        outcomes = coder.code(frequencies, outcomes[order])
+        places = places[:len(outcomes)]
+        state.behind.view(-1).numpy()[places] = False
+        found = outcomes != ZERO
+        state.magnitudes.view(-1).numpy()[places[found]] = 1
+        state.signs.view(-1).numpy()[places[found]] = np.where(outcomes[found] == POSITIVE, 1, -1)
 
-    def _code_refinement(self, coder: _Coder, state: _LevelState, parent: _LevelState | None,
-                         plane: int, target: torch.Tensor | None) -> None:
+    def _code_refinement(self, coder: _Coder, state: _LevelState,
+                         image: '_KnownImage | _UnknownImage', index: int, plane: int) -> None:
         """Code in which half of what was known of them the magnitudes lie."""
-        places = (state.magnitudes > 1).flatten().numpy().nonzero()[0]
+        magnitudes = state.magnitudes.view(-1).numpy()
+        places = (magnitudes > 1).nonzero()[0]
         if not len(places):
             return
-        magnitudes = state.magnitudes.view(-1)
-        known = magnitudes.numpy()[places] // 2
-        upper = self._refinement[state.kind, plane][magnitude_class(known)]
-        outcomes = np.zeros(len(places), np.int32) if target is None else (
-            target.abs().flatten().numpy()[places] % 2).astype(np.int32)
-        outcomes = coder.code(np.stack([TOTAL_FREQUENCY - upper, upper], 1), outcomes)
-        places = torch.from_numpy(places[:len(outcomes)])
-        magnitudes[places] += torch.from_numpy(outcomes.astype(np.float32))
-        state.behind.view(-1)[places] = False
+        upper = self._refinement[state.kind, plane][magnitude_class(magnitudes[places] // 2)]
+        outcomes = coder.code(np.stack([TOTAL_FREQUENCY - upper, upper], 1),
+                              image.refinements(index, plane, places))
+        places = places[:len(outcomes)]
+        magnitudes[places] += outcomes
+        state.behind.view(-1).numpy()[places] = False
 
-    def _frequencies(self, logits: torch.Tensor, places: np.ndarray) -> np.ndarray:
-        """Return the logistic function of logits at places, int64, in units of 2**-16."""
-        steps = torch.floor(logits.flatten() / ACTIVATION_STEP + 0.5).numpy()[places]
-        limit = round(LARGEST_LOGIT / ACTIVATION_STEP)
-        return self._logistic[np.clip(steps, -limit, limit).astype(np.int64) + limit]
+
+def _new_states(height: int, width: int) -> list[_LevelState]:
+    masks = band_masks(height, width)
+    states = []
+    for index, mask in enumerate(masks):
+        kind = fineness(index, len(masks))
+        states.append(_LevelState(
+            kind, group_masks(kind, *mask.shape[1:]) & mask,
+            *(torch.zeros(1, *mask.shape) for _ in range(2)),
+            torch.ones(1, *mask.shape, dtype=torch.bool)))
+    return states
+
+
+def _logit_steps(logits: torch.Tensor) -> np.ndarray:
+    """Return logits [N, 18, h, w] as places in the logistic table, int64 [N, 2, 9 * h * w]."""
+    limit = LARGEST_LOGIT / ACTIVATION_STEP
+    steps = torch.floor(logits.div_(ACTIVATION_STEP).add_(0.5)).clamp_(-limit, limit).add_(limit)
+    return steps.to(torch.int64).view(len(logits), 2, -1).numpy()
+
+
+class _UnknownImage:
+    """A decoder's view of the image: logits of what is known so far, and no decisions."""
+
+    def __init__(self, network: WaveletContext, states: list[_LevelState]):
+        self._network = network
+        self._states = states
+
+    def activity(self, index: int, plane: int) -> np.ndarray:
+        return np.zeros(1, np.int32)
+
+    def decisions(self, index: int, plane: int, places: np.ndarray) -> np.ndarray:
+        return np.zeros(len(places), np.int32)
+
+    refinements = decisions
+
+    def logits(self, index: int, plane: int, group: int) -> np.ndarray:
+        """Return the logits of a level for its next group, int64 [2, 9 * h * w]."""
+        state = self._states[index]
+        above = torch.zeros(1, 2 * BANDS, *state.signs.shape[2:])
+        if index:
+            parent = self._states[index - 1]
+            above = enlarged(features(parent.magnitudes, parent.signs), *state.signs.shape[2:])
+        coded = state.groups[:group].any(0)[None].to(above.dtype)
+        return _logit_steps(self._network(
+            state.kind, features(state.magnitudes, state.signs), coded, above,
+            torch.tensor([plane])))[0]
+
+
+class _KnownImage:
+    """
+    An encoder's view of the image: all decisions are known, so many logits come from one call.
+
+    :param levels: coefficients, float [1, 9, h, w] each, coarsest first.
+    """
+
+    def __init__(self, network: WaveletContext, levels: list[torch.Tensor],
+                 states: list[_LevelState]):
+        self._network = network
+        self._levels = levels
+        self._states = states
+        self._logits = [{} for _ in levels]
+        self._quantized = [{} for _ in levels]
+
+    def activity(self, index: int, plane: int) -> np.ndarray:
+        return np.array([bool(self._signed(index, plane).any())], np.int32)
+
+    def decisions(self, index: int, plane: int, places: np.ndarray) -> np.ndarray:
+        signed = self._signed(index, plane)[places]
+        return np.where(signed > 0, POSITIVE, np.where(signed < 0, NEGATIVE, ZERO)).astype(
+            np.int32)
+
+    def refinements(self, index: int, plane: int, places: np.ndarray) -> np.ndarray:
+        return (np.abs(self._signed(index, plane)[places]) % 2).astype(np.int32)
+
+    def logits(self, index: int, plane: int, group: int) -> np.ndarray:
+        """Return the logits of a level for a group of it, int64 [2, 9 * h * w]."""
+        if plane not in self._logits[index]:
+            planes = [plane]
+            if self._levels[index].numel() <= SMALL_LEVEL and plane < USUAL_PLANES:
+                planes = list(range(plane, USUAL_PLANES))
+            rows = self._logits_of_planes(index, planes)
+            self._logits[index].update(zip(planes, rows))
+        return self._logits[index][plane][group]
+
+    def _signed(self, index: int, plane: int) -> np.ndarray:
+        """Return signed magnitudes in thresholds of a plane, rounded towards zero, float [n]."""
+        known = self._quantized[index]
+        if plane not in known:
+            known[plane] = torch.trunc(self._levels[index].view(-1) / threshold(plane)).numpy()
+        return known[plane]
+
+    def _known(self, index: int, planes: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return magnitudes before and after the significance pass of planes, [N, 9, h, w]."""
+        thresholds = torch.tensor([threshold(plane) for plane in planes])[:, None, None, None]
+        magnitudes = torch.floor(self._levels[index].abs() / thresholds)
+        before = 2 * torch.floor(magnitudes / 2)
+        return before, torch.maximum(before, magnitudes.clamp(max=1))
+
+    def _logits_of_planes(self, index: int, planes: list[int]) -> np.ndarray:
+        level, state = self._levels[index], self._states[index]
+        before, after = self._known(index, planes)
+        done = (torch.cumsum(state.groups.int(), 0) - state.groups.int() > 0)
+        known = torch.where(done, after[:, None], before[:, None]).flatten(0, 1)
+        above = torch.zeros(len(planes), 2 * BANDS, *level.shape[2:])
+        if index:
+            _, parent = self._known(index - 1, planes)
+            signs = torch.sign(self._levels[index - 1])
+            above = enlarged(features(parent, signs), *level.shape[2:])
+        steps = _logit_steps(self._network(
+            state.kind, features(known, torch.sign(level)), done.to(level.dtype), above,
+            torch.tensor(planes)))
+        return steps.reshape(len(planes), len(done), *steps.shape[1:])
 
 
 def _table(tensors: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -39,6 +39,9 @@ def rounded(values: torch.Tensor, step: float) -> torch.Tensor:
 
 def activation(sums: torch.Tensor) -> torch.Tensor:
     """Return sums rounded to multiples of 1/32 and clipped to 0 ... 8 - 1/32."""
+    if not sums.requires_grad:      # the same in place: most of what an encoder does
+        steps = sums.div_(ACTIVATION_STEP).add_(0.5).floor_()
+        return steps.clamp_(0, LARGEST_ACTIVATION / ACTIVATION_STEP).mul_(ACTIVATION_STEP)
     return rounded(sums, ACTIVATION_STEP).clamp(0, LARGEST_ACTIVATION)
 
 
@@ -57,11 +60,15 @@ class ExactConv2d(nn.Module):
         nn.init.normal_(self.weight, std=(2 / (inputs * size * size)) ** 0.5)
         self.padding = size // 2
 
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """Return float [N, outputs, H, W], exact multiples of 2**-14."""
-        # weights that are not trained any more are multiples already: those of a weights file
-        weight = rounded(self.weight, WEIGHT_STEP) if self.weight.requires_grad else self.weight
-        return functional.conv2d(values, weight, padding=self.padding)
+    def forward(self, values: torch.Tensor, inputs: slice = slice(None)) -> torch.Tensor:
+        """
+        Return float [N, outputs, H, W], exact multiples of 2**-14.
+
+        :param values: float [N, inputs, H, W].
+        :param inputs: which of the input channels values holds; the others count as zero.
+        """
+        return functional.conv2d(values, rounded(self.weight[:, inputs], WEIGHT_STEP),
+                                 padding=self.padding)
 
     def largest_sum(self) -> torch.Tensor:
         """Return the largest sum that any input can give, float [outputs]."""

@@ -26,6 +26,8 @@ KNOWN_MAGNITUDE = 7.0       # magnitudes are told apart up to here, in threshold
 # by fineness: the low-pass samples, then levels of detail from the finest
 HIDDEN_CHANNELS = (32, 24, 24, 32, 48, 64, 64, 64)
 FEATURES = 5 * BANDS
+# of the inputs: features of the level, features of the next coarser one, and what is coded
+OWN, ABOVE, CODED = slice(2 * BANDS), slice(2 * BANDS, 4 * BANDS), slice(4 * BANDS, 5 * BANDS)
 FINE_LEVELS = (1, 2)        # hardly ever more than zeros: coded in two steps, not in four
 
 
@@ -51,27 +53,22 @@ def group_masks(kind: int, height: int, width: int) -> torch.Tensor:
     return torch.stack([light & even, light & ~even, ~light & even, ~light & ~even])
 
 
-def features(magnitudes: torch.Tensor, signs: torch.Tensor, coded: torch.Tensor,
-             parent: torch.Tensor | None) -> torch.Tensor:
+def features(magnitudes: torch.Tensor, signs: torch.Tensor) -> torch.Tensor:
     """
-    Return what the network sees of a level, float [N, 45, h, w].
+    Return what networks see of coefficients, float [N, 18, h, w].
 
     :param magnitudes: known magnitudes in thresholds of this plane, rounded down, [N, 9, h, w].
     :param signs: -1, 0 (not known) or 1, [N, 9, h, w].
-    :param coded: 1 where this plane's significance is known, else 0, [N, 9, h, w].
-    :param parent: what this function returned of the next coarser level; None if there is none.
     """
     known = magnitudes.clamp(max=KNOWN_MAGNITUDE)
-    own = torch.cat([known * signs, known], 1)
-    height, width = magnitudes.shape[2:]
-    if parent is None:
-        above = torch.zeros_like(own)
-    else:
-        above = parent[:, :2 * BANDS]
-        if above.shape[2:] != own.shape[2:]:
-            above = functional.interpolate(above, scale_factor=2, mode='nearest')
-            above = above[:, :, :height, :width]
-    return torch.cat([own, above, coded], 1)
+    return torch.cat([known * signs, known], 1)
+
+
+def enlarged(parent: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Return features of the next coarser level at the size of a level, float [N, 18, h, w]."""
+    if parent.shape[2:] == (height, width):     # of the low-pass samples
+        return parent
+    return functional.interpolate(parent, scale_factor=2, mode='nearest')[:, :, :height, :width]
 
 
 class LevelContext(nn.Module):
@@ -89,12 +86,19 @@ class LevelContext(nn.Module):
         with torch.no_grad():
             self.last_bias[:, :BANDS] = -3
 
-    def forward(self, values: torch.Tensor, plane: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, own: torch.Tensor, coded: torch.Tensor, above: torch.Tensor,
+                planes: torch.Tensor) -> torch.Tensor:
         """Return logits; see WaveletContext."""
-        first = activation(self.first(values) + _column(self.first_bias[plane]))
+        # what a coarser level adds is the same for all groups, and what is coded by then the same
+        # for all images: exact sums may be split at will
+        shared = self.first(above, ABOVE) + _column(self.first_bias[planes])
+        sums = shared[:, None] + self.first(coded, CODED)
+        groups = len(coded)
+        sums = self.first(own, OWN) + sums.flatten(0, 1)
+        first = activation(sums)
         second = activation(self.second(first) + _column(self.second_bias))
-        logits = self.last(torch.cat([first, second], 1)) + _column(self.last_bias[plane])
-        return logits[:, :BANDS], logits[:, BANDS:]
+        return self.last(torch.cat([first, second], 1)) + _column(
+            self.last_bias[planes.repeat_interleave(groups)])
 
     def largest_sums(self) -> list[torch.Tensor]:
         """Return the largest sums that can occur in each layer; below LARGEST_SUM is exact."""
@@ -110,16 +114,20 @@ class WaveletContext(nn.Module):
         super().__init__()
         self.levels = nn.ModuleList(map(LevelContext, HIDDEN_CHANNELS))
 
-    def forward(self, kind: int, plane: int,
-                values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, kind: int, own: torch.Tensor, coded: torch.Tensor, above: torch.Tensor,
+                planes: torch.Tensor) -> torch.Tensor:
         """
-        Return logits of being significant, and of being positive then, float [N, 9, h, w] each.
+        Return logits of being significant, and of being positive then, float [N * G, 18, h, w].
+
+        Rows of ``own`` are the G groups of the first of N images, then of the next.
 
         :param kind: of the level, see fineness().
-        :param plane: the bit plane, 0..PLANES-1.
-        :param values: of features().
+        :param own: features() of the level, as far as they are known, float [N * G, 18, h, w].
+        :param coded: 1 where this plane's significance is known by then, else 0, [G, 9, h, w].
+        :param above: features() of the next coarser level, enlarged(), float [N, 18, h, w].
+        :param planes: the bit planes, int64 [N].
         """
-        return self.levels[kind](values, plane)
+        return self.levels[kind](own, coded, above, planes)
 
     def is_exact(self) -> bool:
         """Return whether no sum can leave the range that float32 holds exactly."""
@@ -128,4 +136,4 @@ class WaveletContext(nn.Module):
 
 
 def _column(bias: torch.Tensor) -> torch.Tensor:
-    return rounded(bias, BIAS_STEP)[:, None, None]
+    return rounded(bias, BIAS_STEP)[..., None, None]

@@ -26,6 +26,9 @@ SCALE = 2 ** len(CHANNELS)      # sides of images are multiples of it
 LARGEST_VALUE = 8.0             # that is told from larger ones, in thresholds
 KINDS = len(HIDDEN_CHANNELS)    # of levels
 MAGNITUDE_CLASSES = 2           # magnitudes of 1 threshold, and larger ones
+# units of corrections, by level from the finest, where the threshold is larger: what coefficients
+# typically are. A correction in high thresholds would be far larger than any coefficient.
+LARGEST_UNITS = (0.125, 0.25, 0.5, 1.0)
 
 
 class _Residual(nn.Module):
@@ -127,7 +130,8 @@ class WaveletRestoration(nn.Module):
         corrected = list(coefficients)
         for level, (head, values) in enumerate(zip(self.heads, decoded[::-1])):
             if level < present:
-                corrected[-1 - level] = corrected[-1 - level] + thresholds * head(values)
+                units = thresholds.clamp(max=LARGEST_UNITS[level])
+                corrected[-1 - level] = corrected[-1 - level] + units * head(values)
         return corrected
 
     def forward(self, levels: list[KnownLevel], planes: torch.Tensor, height: int,

@@ -26,9 +26,9 @@ from auv_image_codec.codecs.wavelet_entropy import entropy_tensors, WaveletEntro
 from auv_image_codec.codecs.weights import read_weights, write_part
 from auv_image_codec.networks.bit_planes import PLANES, threshold
 from auv_image_codec.networks.wavelet_context import (
-    features, fineness, group_masks, WaveletContext,
+    enlarged, features, fineness, group_masks, WaveletContext,
 )
-from auv_image_codec.networks.wavelet_transform import band_masks, WaveletTransform
+from auv_image_codec.networks.wavelet_transform import band_masks, BANDS, WaveletTransform
 from auv_image_codec.training.augmentation import augment
 from auv_image_codec.training.data import as_network_input, ImageArray
 from auv_image_codec.training.model_card import card_heading, card_provenance, RunSummary
@@ -61,10 +61,10 @@ def plane_bits(network: WaveletContext, levels: list[torch.Tensor], plane: int) 
     :param levels: coefficients of images, float [N, 9, h, w] each, coarsest first.
     :param plane: the bit plane.
     """
-    height, width = _image_size(levels)
     bits = levels[0].new_zeros(len(levels[0]))
-    parent = None
-    masks = band_masks(height, width)
+    planes = torch.full((len(bits),), plane, device=bits.device)
+    parent = torch.zeros_like(levels[0]).repeat(1, 2, 1, 1)
+    masks = band_masks(*_image_size(levels))
     for index, level in enumerate(levels):
         kind = fineness(index, len(levels))
         magnitudes = torch.floor(level.abs() / threshold(plane))
@@ -76,24 +76,26 @@ def plane_bits(network: WaveletContext, levels: list[torch.Tensor], plane: int) 
         if active.any():
             groups = (group_masks(kind, *level.shape[2:]) & masks[index]).to(level.device)
             done = torch.cumsum(groups.int(), 0) - groups.int() > 0
-            values = torch.cat([
-                features(torch.where(known, after, before),
-                         signs * (old | (known & significant)),
-                         known.to(level.dtype).expand_as(level), parent)
-                for known in done])
-            logits, sign_logits = (
-                part.unflatten(0, (len(groups), len(level))) for part in network(
-                    kind, plane, values))
-            coded = groups[:, None] & ~old & active[:, None, None, None]
-            nats = _cross_entropy(logits, significant) * coded
-            nats += _cross_entropy(sign_logits, signs > 0) * (coded & significant)
-            bits = bits + nats.sum((0, 2, 3, 4)) / math.log(2)
-        parent = features(after, signs * significant, torch.ones_like(after), parent)
+            known = done.expand(len(level), *done.shape)
+            own = features(torch.where(known, after[:, None], before[:, None]).flatten(0, 1),
+                           (signs[:, None] * (old[:, None] | (known & significant[:, None]))
+                            ).flatten(0, 1))
+            logits = network(kind, own, done.to(own.dtype),
+                             enlarged(parent, *level.shape[2:]), planes)
+            logits = logits.unflatten(0, (len(level), len(groups)))
+            coded = groups & ~old[:, None] & active[:, None, None, None, None]
+            significant, positive = significant[:, None], (signs > 0)[:, None]
+            nats = _cross_entropy(logits[:, :, :BANDS], significant) * coded
+            nats += _cross_entropy(logits[:, :, BANDS:], positive) * (coded & significant)
+            bits = bits + nats.sum((1, 2, 3, 4)) / math.log(2)
+            parent = features(after, signs * significant[:, 0])
+        else:
+            parent = torch.zeros_like(level).repeat(1, 2, 1, 1)
     return bits
 
 
 def _image_size(levels: list[torch.Tensor]) -> tuple[int, int]:
-    """Return height and width of square images of a power of two times 7, or any even size."""
+    """Return height and width of the images, which are even."""
     height, width = levels[-1].shape[2:]
     return 2 * height, 2 * width
 
