@@ -25,6 +25,8 @@ from PIL import Image
 import pytest
 from safetensors.numpy import save_file
 
+from weights_harness import copy_weights
+
 from auv_image_codec.atomic_write import write_atomically
 from auv_image_codec.cli.files import find_files, output_paths, UsageError
 from auv_image_codec.cli.images import load_image
@@ -549,7 +551,7 @@ def test_info_of_weights(tmp_path, capsys):
 
 def test_info_of_halves_that_do_not_belong_together(tmp_path, capsys, other_model):
     """A mix of two models is found before it is used."""
-    (tmp_path / 'encoder.safetensors').write_bytes((SHIPPED / 'encoder.safetensors').read_bytes())
+    copy_weights(tmp_path)
     (tmp_path / 'decoder.safetensors').write_bytes(
         (other_model / 'decoder.safetensors').read_bytes())
     status, _, errors = run(capsys, 'info', tmp_path)

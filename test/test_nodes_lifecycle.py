@@ -20,6 +20,7 @@ from lifecycle_msgs.srv import ChangeState, GetState
 import pytest
 
 from ros_harness import frame, graph
+from weights_harness import copy_weights
 
 from rcl_interfaces.srv import SetParameters  # noqa: I100
 
@@ -30,7 +31,6 @@ from sensor_msgs.msg import CameraInfo, Image
 from auv_image_codec.msg import LatentCode
 from auv_image_codec.nodes.decoder_node import DecoderNode
 from auv_image_codec.nodes.encoder_node import EncoderNode
-from auv_image_codec.resources import weights_directory
 
 CONFIGURE = Transition.TRANSITION_CONFIGURE
 CLEANUP = Transition.TRANSITION_CLEANUP
@@ -91,8 +91,7 @@ def remove(folder):
 @pytest.mark.parametrize('damage', [cut_off, swap, remove])
 @pytest.mark.parametrize('node_class', NODES)
 def test_bad_weights_fail_to_configure_and_can_be_mended(node_class, damage, tmp_path):
-    folder = tmp_path / 'weights'
-    shutil.copytree(weights_directory('autoencoder'), folder)
+    folder = copy_weights(tmp_path / 'weights')
     damage(folder)
     with graph() as ros:
         node = ros.add(node_class, weights=str(folder))
@@ -103,7 +102,7 @@ def test_bad_weights_fail_to_configure_and_can_be_mended(node_class, damage, tmp
         assert state(ros, node) == State.PRIMARY_STATE_UNCONFIGURED
         assert not change(ros, node, CONFIGURE)
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(weights_directory('autoencoder'), folder)
+        copy_weights(folder)
         assert change(ros, node, CONFIGURE)
         assert change(ros, node, ACTIVATE)
         ros.last_status(name)

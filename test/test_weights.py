@@ -12,6 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """Weights files: written and read back, and refused with a reason."""
+import lzma
 from pathlib import Path
 import shutil
 
@@ -19,18 +20,19 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from weights_harness import copy_weights
+
 from auv_image_codec.codecs import create_codec
-from auv_image_codec.codecs.weights import read_weights, rounded, weights_path, write_weights
+from auv_image_codec.codecs.weights import (
+    is_weights_file, read_weights, rounded, weights_path, write_weights)
 from auv_image_codec.errors import WeightsError
-from auv_image_codec.resources import weights_directory
+from auv_image_codec.resources import share_directory
 
 
 @pytest.fixture
 def copied_weights(tmp_path) -> Path:
     """Return a copy of the shipped weights to damage."""
-    copy = tmp_path / 'weights'
-    shutil.copytree(weights_directory('autoencoder'), copy)
-    return copy
+    return copy_weights(tmp_path / 'weights')
 
 
 def small_weights(directory: Path, value: float = 0.5, codec: str = 'autoencoder') -> int:
@@ -66,6 +68,30 @@ def test_rounding_is_what_is_read_back(tmp_path):
         assert np.array_equal(read[key], tensor)
         assert abs(tensor - tensors[key]).max() <= abs(tensors[key]).max() / 250
     assert weights_path(tmp_path, 'encoder').stat().st_size < 1.02 * 1000 * 1200
+
+
+def test_compressed_weights_are_the_same_weights(tmp_path):
+    model_id = small_weights(tmp_path)
+    for part in ('encoder', 'decoder'):
+        path = weights_path(tmp_path, part)
+        compressed = path.with_name(path.name + '.xz')
+        compressed.write_bytes(lzma.compress(path.read_bytes()))
+        path.unlink()
+        assert is_weights_file(compressed)
+        weights = read_weights(tmp_path, 'autoencoder', part)
+        assert weights.model_id == model_id
+        assert (weights.tensors['network.layer'] == 0.5).all()
+        compressed.write_bytes(compressed.read_bytes()[:-20])
+        with pytest.raises(WeightsError, match=f'{part}.safetensors.xz: damaged'):
+            read_weights(tmp_path, 'autoencoder', part)
+    small_weights(tmp_path, 0.25)      # newer ones beside them are taken
+    assert (read_weights(tmp_path, 'autoencoder', 'encoder').tensors['network.layer']
+            == 0.25).all()
+
+
+def test_all_weights_that_ship_are_below_20_megabytes():
+    files = [path for path in (share_directory() / 'weights').rglob('*') if path.is_file()]
+    assert 5e6 < sum(path.stat().st_size for path in files) < 20e6
 
 
 def test_missing_weights_are_named(tmp_path):

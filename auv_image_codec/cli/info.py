@@ -22,8 +22,6 @@ from pathlib import Path
 from auv_image_codec.cli.files import Failures, find_files, PACKET_SUFFIX, UsageError
 from auv_image_codec.errors import AuvImageCodecError, PacketError, UnknownModelError, WeightsError
 
-WEIGHTS_SUFFIX = '.safetensors'
-
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -35,7 +33,8 @@ def add_parser(subparsers) -> argparse.ArgumentParser:
         'checks pass; or the codec, model id and metadata of weights.')
     parser.add_argument(
         'inputs', nargs='+', type=Path, metavar='FILE',
-        help='packet files, weights files (.safetensors), or folders with either')
+        help='packet files, weights files (.safetensors or .safetensors.xz), or folders with '
+        'either')
     parser.add_argument(
         '--weights', type=Path, metavar='FOLDER',
         help='weights that the packets were made with, for the check of the payload (default: '
@@ -47,13 +46,13 @@ def add_parser(subparsers) -> argparse.ArgumentParser:
 def _model_ids(weights: Path | None) -> list[int]:
     """Return the ids of the models in a folder, or of all that come with the package."""
     from auv_image_codec.codecs import codec_names
-    from auv_image_codec.codecs.weights import model_id_of_bytes, weights_path
+    from auv_image_codec.codecs.weights import model_id_of_bytes, read_weights_file, weights_path
     from auv_image_codec.resources import weights_directory
     folders = [weights] if weights else [weights_directory(name) for name in codec_names()]
     ids = []
     for folder in folders:
         try:
-            ids.append(model_id_of_bytes(weights_path(folder, 'decoder').read_bytes()))
+            ids.append(model_id_of_bytes(read_weights_file(weights_path(folder, 'decoder'))))
         except OSError as error:
             if weights:
                 raise WeightsError(f'{error.filename}: weights cannot be read: '
@@ -110,15 +109,16 @@ def describe_weights(path: Path) -> dict:
 
     :raises WeightsError: if it is not a safetensors file of this package.
     """
-    from auv_image_codec.codecs.weights import model_id_of_bytes, parse_weights
-    content = path.read_bytes()
+    from auv_image_codec.codecs.weights import (
+        model_id_of_bytes, parse_weights, read_weights_file)
+    content = read_weights_file(path)
     tensors, metadata = parse_weights(content)
     model_id = metadata.get('model_id')
     if metadata.get('part') == 'decoder':
         model_id = f'{model_id_of_bytes(content):08x}'
     return {
         'kind': 'weights',
-        'bytes': len(content),
+        'bytes': path.stat().st_size,
         'codec': metadata.get('codec'),
         'part': metadata.get('part'),
         'model_id': model_id,
@@ -154,11 +154,12 @@ def _report_strangers(described: list[dict], failures: Failures) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show what is in the files, and return the exit status."""
-    inputs = find_files(
-        args.inputs, lambda path: path.suffix.lower() in (WEIGHTS_SUFFIX, PACKET_SUFFIX))
+    from auv_image_codec.codecs.weights import is_weights_file
+    inputs = find_files(args.inputs, lambda path: is_weights_file(path)
+                        or path.suffix.lower() == PACKET_SUFFIX)
     if args.weights and not args.weights.is_dir():
         raise UsageError(f'{args.weights}: no such folder')
-    is_weights = [source.path.suffix.lower() == WEIGHTS_SUFFIX for source in inputs]
+    is_weights = [is_weights_file(source.path) for source in inputs]
     model_ids = [] if all(is_weights) else _model_ids(args.weights)
     failures = Failures('info')
     described = []

@@ -25,7 +25,8 @@ import torch
 from auv_image_codec.codecs.base import check_image, Codec, resample
 from auv_image_codec.codecs.packet import parse_packet
 from auv_image_codec.codecs.weights import (
-    model_id_of_bytes, NETWORK_PREFIX, read_weights, weights_path,
+    has_weights_file, model_id_of_bytes, NETWORK_PREFIX, read_weights, read_weights_file,
+    weights_path,
 )
 from auv_image_codec.errors import LatentError, WeightsError
 from auv_image_codec.networks.enhancer import EnhancerGenerator
@@ -45,7 +46,7 @@ def has_enhancer(codec_name: str, weights: Path | None = None) -> bool:
 
     :param weights: directory of its enhancer's weights; None for the shipped ones.
     """
-    return weights_path(weights or enhancer_directory(codec_name), PART).is_file()
+    return has_weights_file(weights_path(weights or enhancer_directory(codec_name), PART))
 
 
 class Enhancer:
@@ -77,7 +78,8 @@ class Enhancer:
             raise WeightsError(f'{directory}: the enhancer does not fit its network or device: '
                                f'{error}') from error
         self.codec = codec
-        self.model_id = model_id_of_bytes(weights_path(directory, PART).read_bytes())
+        self.model_id = model_id_of_bytes(
+            read_weights_file(weights_path(directory, PART)))
         self._device = torch.device(device)
 
     def enhance(self, latent: np.ndarray, size: tuple[int, int]) -> np.ndarray:

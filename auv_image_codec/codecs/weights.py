@@ -18,10 +18,14 @@ A codec's weights are a directory of two files, so that a vehicle carries only i
 ``encoder.safetensors`` and ``decoder.safetensors``. The model id is the first four bytes of the
 SHA-256 of the decoder file, as a big-endian number; the encoder file names the decoder that it
 was trained with, so both ends know the same id and a mismatch is noticed.
+
+Files that ship are compressed (``xz -9e``, a quarter less): ``decoder.safetensors.xz``. Model ids
+are of the content.
 """
 from dataclasses import dataclass
 import hashlib
 import json
+import lzma
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +39,8 @@ from auv_image_codec.errors import WeightsError
 # of the file, must be the same for the same weights.
 METADATA_KEY = 'auv_image_codec'
 FORMAT_VERSION = 1
+SUFFIX = '.safetensors'
+COMPRESSED = '.xz'
 PARTS = ('encoder', 'decoder')
 NETWORK_PREFIX = 'network.'         # of the keys of a network's own tensors
 SCALE_SUFFIX = '.row_scale'         # of the key that holds an int8 matrix's scales
@@ -59,7 +65,34 @@ class Weights:
 
 def weights_path(directory: Path, part: str) -> Path:
     """Return the path of a part ('encoder', 'decoder' or 'enhancer') in a weights directory."""
-    return Path(directory) / f'{part}.safetensors'
+    return Path(directory) / f'{part}{SUFFIX}'
+
+
+def is_weights_file(path: Path) -> bool:
+    """Return whether a path has the name of a weights file, compressed or not."""
+    return path.name.lower().endswith((SUFFIX, SUFFIX + COMPRESSED))
+
+
+def has_weights_file(path: Path) -> bool:
+    """Return whether read_weights_file() would find a file."""
+    return path.is_file() or path.with_name(path.name + COMPRESSED).is_file()
+
+
+def read_weights_file(path: Path) -> bytes:
+    """
+    Return the content of a weights file, which may lie there compressed, as ``PATH.xz``.
+
+    :param path: of the file, with or without its ``.xz``.
+    :raises OSError: if there is no such file, or it cannot be read.
+    :raises WeightsError: if the compressed file is damaged.
+    """
+    compressed = path if path.suffix == COMPRESSED else path.with_name(path.name + COMPRESSED)
+    if path == compressed or not path.exists() and compressed.exists():
+        try:
+            return lzma.decompress(compressed.read_bytes())
+        except lzma.LZMAError as error:
+            raise WeightsError(f'{compressed}: damaged: {error}') from error
+    return path.read_bytes()
 
 
 def model_id_of_bytes(decoder_file: bytes) -> int:
@@ -78,7 +111,7 @@ def read_weights(directory: Path, codec: str, part: str) -> Weights:
     """
     path = weights_path(directory, part)
     try:
-        content = path.read_bytes()
+        content = read_weights_file(path)
     except OSError as error:
         raise WeightsError(
             f'{path}: weights of codec {codec!r} cannot be read: {error.strerror}') from error

@@ -22,10 +22,11 @@ from pathlib import Path
 
 import numpy as np
 import safetensors
-from safetensors.torch import load_file
+from safetensors.torch import load
 import torch
 from torch.nn import functional
 
+from auv_image_codec.codecs.weights import read_weights_file
 from auv_image_codec.errors import WeightsError
 from auv_image_codec.resources import share_directory
 
@@ -50,7 +51,7 @@ class Lpips:
     def __init__(self, weights: Path | None = None, device: str = 'cpu'):
         path = Path(weights) if weights else share_directory() / WEIGHTS_FILE
         try:
-            tensors = load_file(path)
+            tensors = load(read_weights_file(path))
             self._convolutions = [
                 tuple(tensors[f'features.{index}.{kind}'].float().to(device)
                       for kind in ('weight', 'bias')) for index, *_ in LAYERS]
