@@ -39,7 +39,7 @@ from sensor_msgs.msg import Image  # noqa: E402
 from auv_image_codec.msg import LatentCode  # noqa: E402
 
 NAMESPACE = 'launch_test'
-TIMEOUT_S = 60.0
+TIMEOUT_S = 100.0
 
 
 @pytest.mark.launch_test
@@ -50,7 +50,9 @@ def generate_test_description(link):
     replay = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(PathJoinSubstitution(
             [FindPackageShare('auv_image_codec'), 'launch', 'replay.launch.py'])),
-        launch_arguments={'namespace': NAMESPACE, 'loop': 'true', 'link': link}.items())
+        launch_arguments={
+            'namespace': NAMESPACE, 'loop': 'true', 'link': link,
+            'sigterm_timeout': '30'}.items())      # a busy machine ends slowly
     return LaunchDescription([replay, launch_testing.actions.ReadyToTest()])
 
 
