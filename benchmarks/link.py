@@ -256,7 +256,7 @@ def print_table(results: list[Result]) -> None:
             print(f'| {result.codec} | {result.link_rate} | {result.frame_bytes} '
                   f'| {100 * result.loss:.0f} % | {result.packet_bytes:.0f} '
                   f'| {result.images_per_minute:.2f} | {100 * result.whole_share:.0f} % '
-                      f'| {result.mean_age_s:.1f} '
+                  f'| {result.mean_age_s:.1f} '
                   f'| {"" if result.psnr_db is None else f"{result.psnr_db:.2f}"} |')
 
 
