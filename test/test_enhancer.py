@@ -34,6 +34,7 @@ from auv_image_codec.errors import LatentError, RecipeError, WeightsError
 from auv_image_codec.evaluation.bags import read_compressed_images
 from auv_image_codec.evaluation.contenders import open_contenders
 from auv_image_codec.evaluation.lpips import Lpips
+from auv_image_codec.evaluation.metrics import mse
 from auv_image_codec.networks.enhancer import EnhancerGenerator, PatchDiscriminator
 from auv_image_codec.resources import share_directory, weights_directory
 from auv_image_codec.training.data import load_shard
@@ -136,6 +137,19 @@ def test_enhanced_images_have_the_size_asked_for(codec, weights, frame):
     packet = encode_packet(codec, frame)
     assert np.array_equal(enhancer.enhance_packet(packet), enhancer.enhance(
         latent, frame.shape[1::-1]))
+
+
+def test_kernels_are_stored_in_8_bits_and_come_back(codec, tmp_path):
+    write_tiny_enhancer(tmp_path, codec, channels=32, largest_channels=64)
+    torch.manual_seed(0)
+    network = EnhancerGenerator(32, 64, 256)
+    values = sum(parameter.numel() for parameter in network.parameters())
+    assert (tmp_path / 'enhancer.safetensors').stat().st_size < 1.1 * values
+    read = read_weights(tmp_path, 'autoencoder', 'enhancer').tensors
+    for key, tensor in network.state_dict().items():
+        if not key.startswith('head'):
+            tensor = tensor.numpy()
+            assert abs(read[f'network.{key}'] - tensor).max() <= abs(tensor).max() / 250
 
 
 def test_an_enhancer_refuses_another_model_of_its_codec(codec, tmp_path):
@@ -324,6 +338,24 @@ def test_both_networks_learn_and_the_limit_weighs(data_directory, tmp_path):
 
 
 @pytest.mark.slow
+def test_exported_detail_keeps_to_the_limit_on_validation_images(codec, data_directory, tmp_path):
+    # training with a weight that the limit cannot raise in so few steps
+    recipe = write_recipe(tmp_path / 'tiny.yaml', network={'mse_limit': 1.01},
+                          optimization={'epochs': 20, 'validation_interval_steps': 40})
+    weights = run(recipe, data_directory, tmp_path)
+    enhancer = Enhancer(codec, weights)
+    array = decode_array(load_shard(data_directory / 'b.tar', 224, tmp_path / 'decoded'), codec)
+    errors = {'decoded': [], 'enhanced': []}
+    for image in array.images:
+        latent = codec.encode(np.array(image))
+        errors['decoded'].append(mse(image, codec.decode(latent, (224, 224))))
+        errors['enhanced'].append(mse(image, enhancer.enhance(latent, (224, 224))))
+    ratio = np.mean(errors['enhanced']) / np.mean(errors['decoded'])
+    assert ratio == pytest.approx(1.01, abs=0.003)
+    assert 'so that validation images keep to the limit' in (weights / 'model_card.md').read_text()
+
+
+@pytest.mark.slow
 def test_a_run_is_not_continued_with_other_weights_of_the_codec(data_directory, tmp_path):
     halves = {part: read_weights(weights_directory('autoencoder'), 'autoencoder', part)
               for part in ('encoder', 'decoder')}
@@ -413,6 +445,15 @@ def test_evaluate_has_a_row_of_enhanced_images(codec, weights, frame):
     assert not np.array_equal(decoded.image, enhanced.image)
     assert f'{codec.model_id:08x}' in contenders[1].identity
     assert contenders[0].identity != contenders[1].identity
+
+
+def test_evaluate_leaves_out_enhanced_images_where_there_is_no_enhancer(weights, tmp_path):
+    rows = {}
+    for folder in (weights, tmp_path):
+        contenders, unavailable = open_contenders(None, lambda name: create_codec(name), folder)
+        rows[folder] = {row for contender in contenders for row in contender.rows}
+        assert not any('enhanced' in name for name in unavailable if name.startswith('auto'))
+    assert rows[weights] - rows[tmp_path] == {'autoencoder-enhanced'}
 
 
 def test_shapes_of_the_harness_are_those_of_the_codec(codec, frame):

@@ -42,9 +42,11 @@ FORMAT_VERSION = 1
 SUFFIX = '.safetensors'
 COMPRESSED = '.xz'
 PARTS = ('encoder', 'decoder')
+IDENTIFYING_PARTS = ('decoder', 'context')  # that decide what a packet means: one of each codec
 NETWORK_PREFIX = 'network.'         # of the keys of a network's own tensors
 SCALE_SUFFIX = '.row_scale'         # of the key that holds an int8 matrix's scales
 LARGE_MATRIX = 1_000_000            # elements
+LARGE_KERNEL = 4_096                # elements, of an enhancer: most of its bytes are kernels
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Weights:
 
 
 def weights_path(directory: Path, part: str) -> Path:
-    """Return the path of a part ('encoder', 'decoder' or 'enhancer') in a weights directory."""
+    """Return the path of a part, for example 'encoder', in a weights directory."""
     return Path(directory) / f'{part}{SUFFIX}'
 
 
@@ -95,18 +97,19 @@ def read_weights_file(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def model_id_of_bytes(decoder_file: bytes) -> int:
-    """Return the model id, a uint32, of a decoder file's content."""
-    return int.from_bytes(hashlib.sha256(decoder_file).digest()[:4], 'big')
+def model_id_of_bytes(content: bytes) -> int:
+    """Return the model id, a uint32, of the content of an identifying part's file."""
+    return int.from_bytes(hashlib.sha256(content).digest()[:4], 'big')
 
 
 def read_weights(directory: Path, codec: str, part: str) -> Weights:
     """
-    Read one half of a codec's weights, or an enhancer's.
+    Read one part of a codec's weights, or an enhancer's.
 
     :param directory: the directory that holds the file.
     :param codec: the codec that the weights must be of.
-    :param part: 'encoder', 'decoder' or 'enhancer'.
+    :param part: 'encoder' or 'decoder' (autoencoder), 'context' or 'restoration' (wavelet), or
+        'enhancer'.
     :raises WeightsError: if the file is missing, malformed, or of another codec or part.
     """
     path = weights_path(directory, part)
@@ -126,8 +129,8 @@ def read_weights(directory: Path, codec: str, part: str) -> Weights:
             f'not the {part} of {codec!r}')
     try:
         network = metadata['network']
-        model_id = (int(metadata['model_id'], 16) if 'model_id' in metadata
-                    else model_id_of_bytes(content))
+        model_id = (model_id_of_bytes(content) if part in IDENTIFYING_PARTS
+                    else int(metadata.get('model_id', '0'), 16))
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f'{path}: malformed metadata: {error!r}') from error
     return Weights(codec, part, model_id, network, tensors)
@@ -156,20 +159,24 @@ def parse_weights(content: bytes) -> tuple[dict[str, np.ndarray], dict]:
     return tensors, metadata
 
 
-def compact(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def compact(tensors: dict[str, np.ndarray], large: int = LARGE_MATRIX) -> dict[str, np.ndarray]:
     """
     Return a network's tensors in the types they are stored in.
 
     Large matrices, which are most of the bytes, become int8 with one scale a row; other float
-    tensors of a network float16; tables stay as they are.
+    tensors of a network float16; tables stay as they are. A convolution's kernels are a matrix
+    with a row for each output.
+
+    :param large: from how many elements on a matrix is large.
     """
     stored = {}
     for key, tensor in tensors.items():
         if not key.startswith(NETWORK_PREFIX):
             stored[key] = np.ascontiguousarray(tensor)
-        elif tensor.ndim == 2 and tensor.size >= LARGE_MATRIX:
-            scale = np.abs(tensor).max(1, keepdims=True).clip(1e-12) / 127
-            stored[key] = np.rint(tensor / scale).astype(np.int8)
+        elif tensor.ndim > 1 and tensor.size >= large:
+            rows = tensor.reshape(len(tensor), -1)
+            scale = np.abs(rows).max(1, keepdims=True).clip(1e-12) / 127
+            stored[key] = np.rint(rows / scale).astype(np.int8).reshape(tensor.shape)
             stored[key + SCALE_SUFFIX] = scale[:, 0].astype(np.float32)
         else:
             stored[key] = np.ascontiguousarray(tensor).astype(np.float16)
@@ -183,7 +190,8 @@ def _restore(stored: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if key.endswith(SCALE_SUFFIX):
             continue
         if key + SCALE_SUFFIX in stored:
-            tensor = tensor.astype(np.float32) * stored[key + SCALE_SUFFIX][:, None]
+            scale = stored[key + SCALE_SUFFIX].reshape(-1, *[1] * (tensor.ndim - 1))
+            tensor = tensor.astype(np.float32) * scale
         tensors[key] = tensor.astype(np.float32) if key.startswith(NETWORK_PREFIX) else tensor
     return tensors
 
@@ -239,4 +247,5 @@ def _content(codec: str, part: str, network: dict, tensors: dict[str, np.ndarray
                 'network': network}
     if model_id is not None:
         metadata['model_id'] = f'{model_id:08x}'
-    return save(compact(tensors), {METADATA_KEY: json.dumps(metadata)})
+    large = LARGE_KERNEL if part in ('enhancer', 'restoration') else LARGE_MATRIX
+    return save(compact(tensors, large), {METADATA_KEY: json.dumps(metadata)})

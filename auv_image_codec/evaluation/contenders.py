@@ -24,7 +24,7 @@ import PIL
 
 from auv_image_codec.codecs import codec_names, decode_packet, encode_packet
 from auv_image_codec.codecs.base import Codec
-from auv_image_codec.codecs.enhancer import Enhancer
+from auv_image_codec.codecs.enhancer import Enhancer, has_enhancer
 from auv_image_codec.codecs.image_file import (
     CONTAINER, FORMATS, ImageFileSearch, unavailable_reason)
 from auv_image_codec.codecs.packet import OVERHEAD_BYTES
@@ -167,7 +167,9 @@ def open_contenders(names: Sequence[str] | None, open_codec: Callable[[str], Cod
     """
     unavailable: dict[str, str] = {}
     if names is None:
-        wanted = [*_codec_rows(), *FORMATS]
+        # nobody asked for enhanced images: where there is no enhancer, nothing is missing
+        wanted = [row for row in _codec_rows() if not row.endswith(ENHANCED) or has_enhancer(
+            row.removesuffix(ENHANCED), enhancer_weights)] + [*FORMATS]
     else:
         wanted = list(dict.fromkeys(names))
         unknown = [name for name in wanted if name not in row_names()]

@@ -16,7 +16,8 @@ LPIPS: how different two images look, by the features of a network trained on ph
 
 The network is AlexNet and the weights of its features are version 0.1 of LPIPS (Zhang et al.,
 "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018). Neither
-torchvision nor the internet is needed: the weights come with the package, as float16.
+torchvision nor the internet is needed: the weights come with the package, those of the last three
+convolutions in 8 bits, the others in 16.
 """
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from safetensors.torch import load
 import torch
 from torch.nn import functional
 
-from auv_image_codec.codecs.weights import read_weights_file
+from auv_image_codec.codecs.weights import read_weights_file, SCALE_SUFFIX
 from auv_image_codec.errors import WeightsError
 from auv_image_codec.resources import share_directory
 
@@ -53,8 +54,8 @@ class Lpips:
         try:
             tensors = load(read_weights_file(path))
             self._convolutions = [
-                tuple(tensors[f'features.{index}.{kind}'].float().to(device)
-                      for kind in ('weight', 'bias')) for index, *_ in LAYERS]
+                (_weight(tensors, f'features.{index}.weight').to(device),
+                 tensors[f'features.{index}.bias'].float().to(device)) for index, *_ in LAYERS]
             self._heads = [tensors[f'lin{number}.weight'].float().to(device)
                            for number in range(len(LAYERS))]
         except OSError as error:
@@ -118,3 +119,10 @@ class Lpips:
         self._heads = [head.to(device) for head in self._heads]
         self._mean, self._deviation = self._mean.to(device), self._deviation.to(device)
         return self
+
+
+def _weight(tensors: dict[str, torch.Tensor], key: str) -> torch.Tensor:
+    """Return a convolution's weight, which may be stored in 8 bits with a scale for each row."""
+    weight = tensors[key].float()
+    scale = tensors.get(key + SCALE_SUFFIX)
+    return weight if scale is None else weight * scale[:, None, None, None]

@@ -216,6 +216,25 @@ def _inputs(batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     return images, decoded, features
 
 
+@torch.inference_mode()
+def _strength(network: EnhancerGenerator, images: DecodedImages, limit: float) -> float:
+    """Return the largest share of the detail, at most 1, that keeps to an mse_limit."""
+    constant = linear = square = 0.0
+    for index in range(len(images)):
+        clear, decoded, features = _inputs([torch.from_numpy(np.array(part))[None]
+                                            for part in images[index]])
+        error, detail = decoded - clear, network(decoded, features) - decoded
+        constant += float(error.square().mean())
+        linear += 2 * float((error * detail).mean())
+        square += float(detail.square().mean())
+    # the squared error at a share s of the detail: constant + linear s + square s^2
+    if square == 0 or constant + linear + square <= limit * constant:
+        return 1.0
+    excess = (1 - limit) * constant
+    root = max(0.0, linear ** 2 - 4 * square * excess) ** 0.5
+    return max(0.0, (root - linear) / (2 * square))
+
+
 class EnhancerTask(Task):
     """The enhancer of one codec."""
 
@@ -271,8 +290,22 @@ class EnhancerTask(Task):
 
     def export(self, module: EnhancerTraining, training: list[ImageArray],
                weights: Path) -> None:
-        """Write enhancer.safetensors."""
-        network = module.averaged
+        """
+        Write enhancer.safetensors.
+
+        Training keeps to the mse_limit on training images. Where validation images exceed it,
+        the detail is scaled down until they do not.
+        """
+        network = module.averaged.eval()
+        self.strength = 1.0
+        if self.recipe.network.mse_limit:
+            validation = self.load_images(self.recipe.data.validation)
+            self.strength = _strength(network, self.validation_images(validation),
+                                      self.recipe.network.mse_limit)
+            # the detail is a linear function of the last layer
+            with torch.no_grad():
+                network.head.weight *= self.strength
+                network.head.bias *= self.strength
         write_enhancer_weights(
             weights, self.codec.name, self.codec.model_id,
             {'channels': self.recipe.network.channels,
@@ -294,7 +327,9 @@ class EnhancerTask(Task):
         lines = card_heading(self.recipe, recipe_path, run, {
             'enhances': f'codec {self.codec.name}, model `{self.codec.model_id:08x}`',
             'network': f'U-Net of {network.channels} to {network.largest_channels} channels',
-            'loss': ' + '.join(parts)})
+            'loss': ' + '.join(parts),
+            'strength': f'{self.strength:.3f} of the learned detail, so that validation images '
+            'keep to the limit' if self.strength < 1 else 'all of the learned detail'})
         lines += [
             'Detail in enhanced images is synthesised: it was not sent, and need not be there.',
             '', f'Packets of at most {DEFAULT_MAX_BYTES} bytes; means over images at '
