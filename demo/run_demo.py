@@ -356,7 +356,7 @@ def evaluate(recorder: Recorder, stamps: list[int], args: argparse.Namespace) ->
     from auv_image_codec.evaluation.contact_sheet import ContactSheetRow, write_contact_sheet
     from auv_image_codec.evaluation.metrics import psnr_db
 
-    codec = create_codec('autoencoder', side='decoder')
+    codec = create_codec(side='decoder')
 
     def source_pixels(stamp_ns: int):
         return np.array(Image.open(io.BytesIO(recorder.sources[stamp_ns])).convert('RGB'))

@@ -14,12 +14,13 @@
 """Weights of an enhancer that is too small to be good, for tests."""
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from auv_image_codec.codecs.weights import NETWORK_PREFIX, write_enhancer_weights
 from auv_image_codec.networks.enhancer import EnhancerGenerator
 
-SHAPE = {'channels': 2, 'largest_channels': 4, 'feature_channels': 256}
+SHAPE = {'channels': 2, 'largest_channels': 4}
 
 
 def write_tiny_enhancer(directory: Path, codec, **changes) -> Path:
@@ -30,7 +31,9 @@ def write_tiny_enhancer(directory: Path, codec, **changes) -> Path:
     """
     name = changes.pop('name', codec.name)
     model_id = changes.pop('model_id', codec.model_id)
-    shape = SHAPE | changes
+    width, height = codec.input_size
+    features = codec.features(codec.encode(np.zeros((height, width, 3), np.uint8)))
+    shape = {**SHAPE, 'feature_channels': 0 if features is None else len(features)} | changes
     torch.manual_seed(0)
     network = EnhancerGenerator(**shape)
     torch.nn.init.normal_(network.head.weight, std=0.3)

@@ -40,6 +40,7 @@ from auv_image_codec.evaluation.metrics import psnr_db
 from auv_image_codec.resources import share_directory, weights_directory
 
 SHIPPED = weights_directory('autoencoder')
+AUTOENCODER = ('--codec', 'autoencoder')
 PREFIX = 'auv-image-codec: '
 ORIENTATION = 0x0112
 EXIF_TAGS = {
@@ -170,7 +171,7 @@ def test_other_weights(tmp_path, capsys, frames, other_model):
     """Images coded with other weights decode with these, and not with the shipped ones."""
     (tmp_path / 'a.jpg').write_bytes(frames[0])
     assert run(capsys, 'encode', tmp_path / 'a.jpg', '-o', tmp_path, '--weights',
-               other_model)[0] == 0
+               other_model, *AUTOENCODER)[0] == 0
     status, output, errors = run(capsys, 'decode', tmp_path / 'a.auv', '-o', tmp_path / 'images')
     assert status == 1
     assert output == ['0 of 1 packets decoded']
@@ -390,23 +391,23 @@ def test_missing_weights(tmp_path, capsys, frames, packet):
     (tmp_path / 'a.jpg').write_bytes(frames[0])
     (tmp_path / 'a.auv').write_bytes(packet)
     nowhere = tmp_path / 'nowhere'
-    for command, source, half in (('encode', 'a.jpg', 'encoder'), ('decode', 'a.auv', 'decoder')):
+    for command, source in (('encode', 'a.jpg'), ('decode', 'a.auv')):
         status, _, errors = run(capsys, command, tmp_path / source, '-o', tmp_path / 'out',
                                 '--weights', nowhere)
         assert status == 1
         assert len(errors) == 1
-        assert str(nowhere / f'{half}.safetensors') in errors[0]
+        assert str(nowhere / 'context.safetensors') in errors[0]
         assert 'No such file' in errors[0]
     assert not names(tmp_path / 'out')
 
 
-def test_weights_of_another_codec(tmp_path, capsys, frames, packet, other_codec):
+def test_weights_of_another_codec(tmp_path, capsys, frames, other_codec):
     """The message names both codecs."""
     (tmp_path / 'a.jpg').write_bytes(frames[0])
-    (tmp_path / 'a.auv').write_bytes(packet)
-    for command, source in (('encode', 'a.jpg'), ('decode', 'a.auv')):
+    assert main(['encode', str(tmp_path / 'a.jpg'), '-o', str(tmp_path), *AUTOENCODER]) == 0
+    for command, source, codec in (('encode', 'a.jpg', AUTOENCODER), ('decode', 'a.auv', ())):
         status, _, errors = run(capsys, command, tmp_path / source, '-o', tmp_path / 'out',
-                                '--weights', other_codec)
+                                '--weights', other_codec, *codec)
         assert status == 1
         assert len(errors) == 1
         assert "'mosaic'" in errors[0] and "'autoencoder'" in errors[0]
@@ -416,8 +417,7 @@ def test_weights_of_another_codec(tmp_path, capsys, frames, packet, other_codec)
 def test_damaged_weights(tmp_path, capsys, frames):
     """A file that is not what its name says is one line, not a traceback."""
     (tmp_path / 'a.jpg').write_bytes(frames[0])
-    for half in ('encoder', 'decoder'):
-        (tmp_path / f'{half}.safetensors').write_bytes(b'not tensors' * 10)
+    (tmp_path / 'context.safetensors').write_bytes(b'not tensors' * 10)
     status, _, errors = run(capsys, 'encode', tmp_path / 'a.jpg', '-o', tmp_path / 'out',
                             '--weights', tmp_path)
     assert status == 1
@@ -517,12 +517,12 @@ def test_info_of_a_packet(tmp_path, capsys, packet, other_model):
     assert description['model_id'] == f'{model_id:08x}'
     assert [description[key] for key in (
         'codec', 'version', 'camera', 'sequence', 'width', 'height', 'header_check',
-        'payload_check')] == ['autoencoder', 1, 0, 0, 640, 480, 'passed', 'passed']
+        'payload_check')] == ['wavelet', 1, 0, 0, 640, 480, 'passed', 'passed']
 
     status, output, _ = run(capsys, 'info', tmp_path / 'a.auv')
     assert status == 0
     text = '\n'.join(output)
-    for word in ('autoencoder', f'{model_id:08x}', '640', '480', 'sequence', 'capture time'):
+    for word in ('wavelet', f'{model_id:08x}', '640', '480', 'sequence', 'capture time'):
         assert word in text
 
     status, output, errors = run(capsys, 'info', tmp_path / 'a.auv', '--json', '--weights',
@@ -540,13 +540,22 @@ def test_info_of_weights(tmp_path, capsys):
     assert (status, errors) == (0, [])
     described = {d['part']: d for d in json.loads('\n'.join(output))}
     assert set(described) == {'encoder', 'decoder'}
-    model_id = f'{create_codec(side="decoder").model_id:08x}'
+    model_id = f'{create_codec("autoencoder", side="decoder").model_id:08x}'
     for description in described.values():
         assert description['kind'] == 'weights'
         assert description['codec'] == 'autoencoder'
         assert description['model_id'] == model_id
         assert description['bytes'] == Path(description['file']).stat().st_size
         assert description['values'] > 1e6
+
+
+def test_info_of_weights_with_one_part_that_identifies_them(capsys):
+    """The entropy model is what a packet depends on; the surface's network is not."""
+    status, output, errors = run(capsys, 'info', weights_directory('wavelet'), '--json')
+    assert (status, errors) == (0, [])
+    described = {d['part']: d for d in json.loads('\n'.join(output))}
+    assert described['context']['model_id'] == f'{create_codec(side="encoder").model_id:08x}'
+    assert described['restoration']['model_id'] is None
 
 
 def test_info_of_halves_that_do_not_belong_together(tmp_path, capsys, other_model):

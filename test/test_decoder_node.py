@@ -37,7 +37,7 @@ from auv_image_codec.nodes.latent_conversion import latent_to_message
 
 @pytest.fixture(scope='module')
 def codec():
-    return create_codec('autoencoder')
+    return create_codec()
 
 
 @pytest.fixture(scope='module')
@@ -136,7 +136,7 @@ def test_survives_two_hundred_random_latents(running, codec, latent):
         message = LatentCode(header=header(number, 'x' * generator.choice([0, 3, 5000])))
         message.header.stamp.sec = generator.choice([-2 ** 31, -1, 0, 1, 2 ** 31 - 1])
         message.header.stamp.nanosec = generator.choice([0, 2 ** 32 - 1])
-        message.codec = generator.choice(['autoencoder', 'autoencoder', '', '\u2603', 'JPEG'])
+        message.codec = generator.choice([codec.name, codec.name, '', '\u2603', 'JPEG'])
         message.model_id = generator.choice([codec.model_id, codec.model_id, 0, 2 ** 32 - 1])
         message.sequence = generator.randrange(2 ** 32)
         message.image_width = generator.choice([0, 1, 64, 224, 65535])
@@ -144,6 +144,8 @@ def test_survives_two_hundred_random_latents(running, codec, latent):
         length = generator.choice([0, 1, 499, 500, 500, 500, 501, 4096])
         message.latent_dim = generator.choice([length, length, length, 0, 65535])
         message.latent = array.array('B', generator.randbytes(length))
+        if generator.random() < 0.5:            # as large as it could be
+            message.latent[:2] = array.array('B', latent[:2].tobytes())[:length]
         codes.publish(message)
         assert ros.spin_until(
             lambda: node.statistics['camera'].frames_in == before_in + number + 1)
@@ -202,7 +204,7 @@ def test_diagnostics_tell_what_happened(codec, latent):
         ros.last_status('/decoder_node: camera')
         status, values = ros.last_status('/decoder_node: camera')
         assert status.level == b'\x00'
-        assert status.hardware_id == f'autoencoder/{codec.model_id:08x}'
+        assert status.hardware_id == f'{codec.name}/{codec.model_id:08x}'
         size = OVERHEAD_BYTES + len(codec.payload_from_latent(latent))
         assert (values['frames_in'], values['frames_decoded']) == ('3', '3')
         assert int(values['bytes_total']) == 3 * size

@@ -42,7 +42,7 @@ ALL_FRAMES = {'image_reliability': 'reliable', 'image_queue_depth': 1000}
 
 @pytest.fixture(scope='module')
 def codec():
-    return create_codec('autoencoder')
+    return create_codec()
 
 
 @pytest.fixture(scope='module')
@@ -78,10 +78,10 @@ def test_latent_carries_the_images_header_and_size(running, codec, width, height
     latent = code_one(ros, images, latents, message)
     assert latent.header == message.header
     assert (latent.image_width, latent.image_height) == (width, height)
-    assert latent.codec == 'autoencoder'
+    assert latent.codec == codec.name
     assert latent.model_id == codec.model_id
-    assert latent.latent_dim == len(latent.latent) == codec.latent_dim
     expected = codec.encode(pixels)
+    assert latent.latent_dim == len(latent.latent) == len(expected)
     np.testing.assert_array_equal(np.frombuffer(latent.latent, np.uint8), expected)
     assert packet_bytes(codec, latent) <= 500
 
@@ -152,9 +152,9 @@ def test_diagnostics_tell_what_happened(codec):
         ros.last_status('/encoder_node: camera')
         status, values = ros.last_status('/encoder_node: camera')
         assert status.level == b'\x00' and status.message == 'active'
-        assert status.hardware_id == f'autoencoder/{codec.model_id:08x}'
+        assert status.hardware_id == f'{codec.name}/{codec.model_id:08x}'
         assert values['state'] == 'active'
-        assert values['codec'] == 'autoencoder'
+        assert values['codec'] == codec.name
         assert values['model_id'] == f'{codec.model_id:08x}'
         assert (values['frames_in'], values['frames_coded']) == ('4', '4')
         assert (values['frames_dropped'], values['frames_skipped']) == ('0', '0')

@@ -15,17 +15,19 @@
 Packets of the shipped weights that must decode to the same latents on every machine, for ever.
 
 New weights are a new model, with packets of its own: after training, write these again with
-``python test/test_golden_packets.py``, and add, never replace, a file when the format changes.
+``python test/test_golden_packets.py CODEC``, and add, never replace, a file when the format
+changes.
 """
 import hashlib
 import json
 from pathlib import Path
+import sys
 
 import cv2
 import numpy as np
 import pytest
 
-from auv_image_codec.codecs import create_codec, decode_packet, encode_packet
+from auv_image_codec.codecs import codec_names, create_codec, decode_packet, encode_packet
 from auv_image_codec.codecs.packet import parse_packet
 from auv_image_codec.evaluation.bags import read_compressed_images
 from auv_image_codec.resources import share_directory
@@ -48,7 +50,7 @@ def summary(codec, packet: bytes) -> dict:
 
 @pytest.mark.parametrize('path', sorted(GOLDEN.glob('*.auv')), ids=lambda path: path.stem)
 def test_a_golden_packet_decodes_as_ever(path):
-    codec = create_codec('autoencoder')
+    codec = create_codec(path.stem.rpartition('_')[0])
     expected = json.loads(path.with_suffix('.json').read_text())
     found = summary(codec, path.read_bytes())
     # the latent to the bit; pixels up to the rounding of another machine's floating point
@@ -56,12 +58,13 @@ def test_a_golden_packet_decodes_as_ever(path):
     assert found == expected
 
 
-def test_there_are_golden_packets():
-    assert len(list(GOLDEN.glob('*.auv'))) >= len(FRAMES)
+@pytest.mark.parametrize('name', codec_names())
+def test_there_are_golden_packets(name):
+    assert len(list(GOLDEN.glob(f'{name}_*.auv'))) >= len(FRAMES)
 
 
-def write_golden_packets() -> None:
-    codec = create_codec('autoencoder')
+def write_golden_packets(name: str) -> None:
+    codec = create_codec(name)
     GOLDEN.mkdir(exist_ok=True)
     records = list(read_compressed_images(share_directory() / 'demo' / 'robosub_gate'))
     for number in FRAMES:
@@ -74,4 +77,5 @@ def write_golden_packets() -> None:
 
 
 if __name__ == '__main__':
-    write_golden_packets()
+    for codec_name in sys.argv[1:] or codec_names():
+        write_golden_packets(codec_name)

@@ -94,7 +94,7 @@ def test_bad_weights_fail_to_configure_and_can_be_mended(node_class, damage, tmp
     folder = copy_weights(tmp_path / 'weights')
     damage(folder)
     with graph() as ros:
-        node = ros.add(node_class, weights=str(folder))
+        node = ros.add(node_class, codec='autoencoder', weights=str(folder))
         name = f'/{node.get_name()}: camera'
         status, values = ros.last_status(name)
         assert status.level == b'\x02' and str(folder) in status.message

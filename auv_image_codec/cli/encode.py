@@ -36,8 +36,8 @@ def add_parser(subparsers) -> argparse.ArgumentParser:
         help='image files, or folders with image files (subfolders included)')
     parser.add_argument('-o', '--output', required=True, type=Path, metavar='FOLDER',
                         help='folder for the packet files')
-    parser.add_argument('--codec', default='autoencoder', metavar='NAME',
-                        help='codec to use (default: autoencoder)')
+    parser.add_argument('--codec', default='wavelet', metavar='NAME',
+                        help='codec to use (default: wavelet)')
     parser.add_argument('--max-bytes', default=500, type=int, metavar='N',
                         help='limit of a whole packet in bytes (default: 500)')
     parser.add_argument('--camera', default=0, type=int, metavar='INDEX',

@@ -46,17 +46,18 @@ def add_parser(subparsers) -> argparse.ArgumentParser:
 def _model_ids(weights: Path | None) -> list[int]:
     """Return the ids of the models in a folder, or of all that come with the package."""
     from auv_image_codec.codecs import codec_names
-    from auv_image_codec.codecs.weights import model_id_of_bytes, read_weights_file, weights_path
+    from auv_image_codec.codecs.weights import (
+        has_weights_file, IDENTIFYING_PARTS, model_id_of_bytes, read_weights_file, weights_path)
     from auv_image_codec.resources import weights_directory
     folders = [weights] if weights else [weights_directory(name) for name in codec_names()]
     ids = []
     for folder in folders:
-        try:
-            ids.append(model_id_of_bytes(read_weights_file(weights_path(folder, 'decoder'))))
-        except OSError as error:
-            if weights:
-                raise WeightsError(f'{error.filename}: weights cannot be read: '
-                                   f'{error.strerror}') from error
+        paths = [weights_path(folder, part) for part in IDENTIFYING_PARTS]
+        found = [path for path in paths if has_weights_file(path)]
+        if weights and not found:
+            raise WeightsError(f'{weights}: weights cannot be read: there is no '
+                               f'{" or ".join(path.name for path in paths)}')
+        ids += [model_id_of_bytes(read_weights_file(path)) for path in found]
     return ids
 
 
@@ -110,11 +111,11 @@ def describe_weights(path: Path) -> dict:
     :raises WeightsError: if it is not a safetensors file of this package.
     """
     from auv_image_codec.codecs.weights import (
-        model_id_of_bytes, parse_weights, read_weights_file)
+        IDENTIFYING_PARTS, model_id_of_bytes, parse_weights, read_weights_file)
     content = read_weights_file(path)
     tensors, metadata = parse_weights(content)
     model_id = metadata.get('model_id')
-    if metadata.get('part') == 'decoder':
+    if metadata.get('part') in IDENTIFYING_PARTS:
         model_id = f'{model_id_of_bytes(content):08x}'
     return {
         'kind': 'weights',

@@ -29,7 +29,7 @@ from auv_image_codec.codecs.wavelet import WaveletCodec
 from auv_image_codec.errors import UnknownCodecError, WeightsError
 from auv_image_codec.resources import weights_directory
 
-DEFAULT_CODEC = 'autoencoder'
+DEFAULT_CODEC = 'wavelet'
 SIDES = ('encoder', 'decoder', 'both')
 _CODECS = {codec.name: codec for codec in (AutoencoderCodec, WaveletCodec)}
 

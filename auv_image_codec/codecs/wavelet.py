@@ -30,7 +30,7 @@ from auv_image_codec.networks.wavelet_transform import WaveletTransform
 
 INPUT_SIDE = 224
 CODED_CELLS = (INPUT_SIDE // SCALE) ** 2    # pixels that are coded, in squares of 16 x 16
-LARGEST_SIDE_CELLS = 255
+MOST_ASPECT = 4             # of the sides that are coded
 SIZE_BYTES = 2              # of the latent: width and height in cells
 
 
@@ -42,6 +42,8 @@ class WaveletCodec(Codec):
     it decodes; so a budget is met by cutting, and a packet for n bytes is the beginning of the
     packet for more. Images are coded in their own shape, at about the number of pixels of
     224x224, or at their own size if that is smaller.
+
+    ``entropy_model`` is its WaveletEntropyModel.
 
     :param weights: directory of context.safetensors, the entropy model, and
         restoration.safetensors, the decoder; an encoder needs only the first.
@@ -61,7 +63,7 @@ class WaveletCodec(Codec):
         context = read_weights(weights, self.name, 'context')
         self.model_id = context.model_id
         try:
-            self._entropy_model = WaveletEntropyModel(context.tensors)
+            self.entropy_model = WaveletEntropyModel(context.tensors)
         except (KeyError, ValueError, RuntimeError) as error:
             raise WeightsError(f'{weights}: malformed entropy model: {error}') from error
         self._restoration = None
@@ -80,7 +82,7 @@ class WaveletCodec(Codec):
         pixels = torch.from_numpy(np.array(resample(image, (width, height)), order='C'))
         with torch.inference_mode():
             levels = self._transform.analysis(pixels.permute(2, 0, 1)[None].float() / 255)
-            stream = self._entropy_model.encode(levels, height, width, budget - SIZE_BYTES)
+            stream = self.entropy_model.encode(levels, height, width, budget - SIZE_BYTES)
         return np.frombuffer(bytes([width // SCALE, height // SCALE]) + stream, np.uint8)
 
     def decode(self, latent: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -88,7 +90,7 @@ class WaveletCodec(Codec):
         width, height = _size_of_latent(latent)
         if self._restoration is None:
             raise WeightsError(f'the decoder of codec {self.name!r} was not loaded')
-        levels, plane = self._entropy_model.decode(latent[SIZE_BYTES:].tobytes(), height, width)
+        levels, plane = self.entropy_model.decode(latent[SIZE_BYTES:].tobytes(), height, width)
         with torch.inference_mode():
             levels = [type(level)(*(part.to(self._device) for part in level)) for level in levels]
             images, _ = self._restoration(levels, torch.tensor([plane], device=self._device),
@@ -119,12 +121,13 @@ def coded_size(width: int, height: int) -> tuple[int, int]:
     """
     Return the width and height, multiples of 16, that an image of a size is coded at.
 
-    Its shape is kept as well as multiples of 16 can, and its number of pixels too if that is at
-    most that of 224x224.
+    Its shape is kept as well as multiples of 16 can, up to 4:1, and its number of pixels too if
+    that is at most that of 224x224.
     """
+    width, height = (max(side, math.ceil(other / MOST_ASPECT))
+                     for side, other in ((width, height), (height, width)))
     scale = min(1.0, math.sqrt(CODED_CELLS * SCALE * SCALE / (width * height))) / SCALE
-    columns = min(max(round(width * scale), 1), LARGEST_SIDE_CELLS)
-    rows = min(max(round(height * scale), 1), LARGEST_SIDE_CELLS)
+    columns, rows = (max(round(side * scale), 1) for side in (width, height))
     while columns * rows > CODED_CELLS:     # by rounding: the longer side gives way
         columns, rows = ((columns - 1, rows) if columns >= rows else (columns, rows - 1))
     return columns * SCALE, rows * SCALE

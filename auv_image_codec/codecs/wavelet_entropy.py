@@ -18,7 +18,9 @@ Both ends walk through the same decisions (networks.bit_planes has their order) 
 networks how likely each outcome is, in arithmetic that is exact on every machine. What a decoder
 has of a cut stream is every decision that no continuation of it could change.
 """
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Protocol
 
 import constriction
@@ -38,7 +40,8 @@ MAGNITUDE_CLASSES = 3       # known magnitudes of 1, of 2 or 3, and larger ones
 CONTEXT_PREFIX = 'context.'
 ZERO, POSITIVE, NEGATIVE = range(3)     # outcomes of a significance decision
 WORD_BYTES = 4              # of the range coder
-SMALL_LEVEL = 9 * 14 * 14   # coefficients: an encoder asks for several planes of it at once,
+SMALL_LEVEL = 9 * 14 * 14   # coefficients: an encoder asks for several planes of it at once
+LARGE_LEVEL = 9 * 96 * 96   # for one group only: the last is often behind a packet's end
 USUAL_PLANES = 8            # up to here, where most packets end
 PADDING_WORDS = 4           # behind a cut stream: more than the range coder looks ahead
 
@@ -66,11 +69,11 @@ def entropy_tensors(network: WaveletContext, activity: np.ndarray,
     """
     if not network.is_exact():
         raise ValueError('the sums of the context network can grow too large to be exact')
-    tensors = {
-        CONTEXT_PREFIX + key: torch.floor(
-            tensor.double() / (WEIGHT_STEP if key.endswith('weight') else BIAS_STEP)
-            + 0.5).to(torch.int32).numpy()
-        for key, tensor in network.state_dict().items()}
+    tensors = {}
+    for key, tensor in network.state_dict().items():
+        step, kind = ((WEIGHT_STEP, np.int16) if key.endswith('weight') else (BIAS_STEP, np.int32))
+        tensors[CONTEXT_PREFIX + key] = np.floor(
+            tensor.double().numpy() / step + 0.5).astype(kind)
     logits = np.arange(-LARGEST_LOGIT, LARGEST_LOGIT + ACTIVATION_STEP, ACTIVATION_STEP)
     return {**tensors,
             'entropy_model.logistic': frequencies_of(1 / (1 + np.exp(-logits))),
@@ -78,7 +81,7 @@ def entropy_tensors(network: WaveletContext, activity: np.ndarray,
             'entropy_model.refinement': frequencies_of(refinement)}
 
 
-class _Coder(Protocol):
+class Coder(Protocol):
     """Either end: takes the probabilities of decisions, returns the decisions."""
 
     ended: bool
@@ -93,7 +96,7 @@ class _Coder(Protocol):
         """
 
 
-class _Encoder:
+class StreamEncoder:
 
     def __init__(self, max_bytes: int):
         self._coder = constriction.stream.queue.RangeEncoder()
@@ -111,7 +114,7 @@ class _Encoder:
         return self._coder.get_compressed().astype('>u4').tobytes()
 
 
-class _Decoder:
+class StreamDecoder:
     """
     Decodes the lowest and the highest continuation of a stream at once.
 
@@ -211,7 +214,7 @@ class WaveletEntropyModel:
         :param height: of the image.
         :param width: of the image.
         """
-        coder = _Encoder(max_bytes)
+        coder = StreamEncoder(max_bytes)
         with torch.inference_mode():
             states = _new_states(height, width)
             self._walk(coder, states, _KnownImage(self.network, levels, states))
@@ -226,12 +229,12 @@ class WaveletEntropyModel:
         """
         with torch.inference_mode():
             states = _new_states(height, width)
-            plane = self._walk(_Decoder(stream), states, _UnknownImage(self.network, states))
+            plane = self._walk(StreamDecoder(stream), states, _UnknownImage(self.network, states))
             return [KnownLevel(state.signs * torch.where(state.behind, state.magnitudes / 2,
                                                          state.magnitudes), state.behind)
                     for state in states], plane
 
-    def _walk(self, coder: _Coder, states: list[_LevelState],
+    def _walk(self, coder: Coder, states: list[_LevelState],
               image: '_KnownImage | _UnknownImage') -> int:
         """Make all decisions until the coder ends; return the bit plane where it did."""
         for plane in range(PLANES):
@@ -245,7 +248,7 @@ class WaveletEntropyModel:
                         return plane
         return plane
 
-    def _code_significance(self, coder: _Coder, state: _LevelState,
+    def _code_significance(self, coder: Coder, state: _LevelState,
                            image: '_KnownImage | _UnknownImage', index: int, plane: int) -> None:
         if not state.active:
             frequency = self._activity[state.kind, plane]
@@ -265,15 +268,16 @@ class WaveletEntropyModel:
                     return
         state.behind &= state.magnitudes > 1
 
-    def _code_group(self, coder: _Coder, state: _LevelState, places: np.ndarray,
+    def _code_group(self, coder: Coder, state: _LevelState, places: np.ndarray,
                     logits: np.ndarray, outcomes: np.ndarray) -> None:
         """
         Code significance and sign of coefficients, the likeliest first.
 
-        :param logits: int64 [2, 9 * h * w] of the level, in steps of 1/32.
+        :param logits: of the level, as _logit_steps returns them, [2, 9 * h * w].
         :param outcomes: what the decisions are, int32 [n].
         """
-        significant, positive = (self._logistic[part[places]] for part in logits)
+        significant, positive = (self._logistic[part[places].astype(np.int64)]
+                                 for part in logits)
         order = np.argsort(-significant, kind='stable')
         places, significant, positive = places[order], significant[order], positive[order]
         frequencies = np.empty((len(places), 3), np.int64)
@@ -287,7 +291,7 @@ class WaveletEntropyModel:
         state.magnitudes.view(-1).numpy()[places[found]] = 1
         state.signs.view(-1).numpy()[places[found]] = np.where(outcomes[found] == POSITIVE, 1, -1)
 
-    def _code_refinement(self, coder: _Coder, state: _LevelState,
+    def _code_refinement(self, coder: Coder, state: _LevelState,
                          image: '_KnownImage | _UnknownImage', index: int, plane: int) -> None:
         """Code in which half of what was known of them the magnitudes lie."""
         magnitudes = state.magnitudes.view(-1).numpy()
@@ -315,10 +319,10 @@ def _new_states(height: int, width: int) -> list[_LevelState]:
 
 
 def _logit_steps(logits: torch.Tensor) -> np.ndarray:
-    """Return logits [N, 18, h, w] as places in the logistic table, int64 [N, 2, 9 * h * w]."""
+    """Return logits [N, 18, h, w] as places in the logistic table, whole floats [N, 2, n]."""
     limit = LARGEST_LOGIT / ACTIVATION_STEP
-    steps = torch.floor(logits.div_(ACTIVATION_STEP).add_(0.5)).clamp_(-limit, limit).add_(limit)
-    return steps.to(torch.int64).view(len(logits), 2, -1).numpy()
+    steps = logits.div_(ACTIVATION_STEP).add_(0.5).floor_().clamp_(-limit, limit).add_(limit)
+    return steps.view(len(logits), 2, -1).numpy()
 
 
 class _UnknownImage:
@@ -337,7 +341,7 @@ class _UnknownImage:
     refinements = decisions
 
     def logits(self, index: int, plane: int, group: int) -> np.ndarray:
-        """Return the logits of a level for its next group, int64 [2, 9 * h * w]."""
+        """Return the logits of a level for its next group, as _logit_steps does."""
         state = self._states[index]
         above = torch.zeros(1, 2 * BANDS, *state.signs.shape[2:])
         if index:
@@ -376,14 +380,15 @@ class _KnownImage:
         return (np.abs(self._signed(index, plane)[places]) % 2).astype(np.int32)
 
     def logits(self, index: int, plane: int, group: int) -> np.ndarray:
-        """Return the logits of a level for a group of it, int64 [2, 9 * h * w]."""
-        if plane not in self._logits[index]:
-            planes = [plane]
-            if self._levels[index].numel() <= SMALL_LEVEL and plane < USUAL_PLANES:
-                planes = list(range(plane, USUAL_PLANES))
-            rows = self._logits_of_planes(index, planes)
-            self._logits[index].update(zip(planes, rows))
-        return self._logits[index][plane][group]
+        """Return the logits of a level for a group of it, as _logit_steps does."""
+        known = self._logits[index]
+        if (plane, group) not in known:
+            size = self._levels[index].numel()
+            planes = range(plane, max(plane + 1, USUAL_PLANES if size <= SMALL_LEVEL else 0))
+            groups = range(len(self._states[index].groups)) if size < LARGE_LEVEL else [group]
+            rows = self._logits_of(index, planes, groups)
+            known.update(zip(product(planes, groups), rows))
+        return known[plane, group]
 
     def _signed(self, index: int, plane: int) -> np.ndarray:
         """Return signed magnitudes in thresholds of a plane, rounded towards zero, float [n]."""
@@ -392,27 +397,28 @@ class _KnownImage:
             known[plane] = torch.trunc(self._levels[index].view(-1) / threshold(plane)).numpy()
         return known[plane]
 
-    def _known(self, index: int, planes: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _known(self, index: int, planes: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return magnitudes before and after the significance pass of planes, [N, 9, h, w]."""
         thresholds = torch.tensor([threshold(plane) for plane in planes])[:, None, None, None]
         magnitudes = torch.floor(self._levels[index].abs() / thresholds)
         before = 2 * torch.floor(magnitudes / 2)
         return before, torch.maximum(before, magnitudes.clamp(max=1))
 
-    def _logits_of_planes(self, index: int, planes: list[int]) -> np.ndarray:
+    def _logits_of(self, index: int, planes: Sequence[int],
+                   groups: Sequence[int]) -> np.ndarray:
+        """Return the logits of a level for groups of the first plane, then of the next."""
         level, state = self._levels[index], self._states[index]
         before, after = self._known(index, planes)
-        done = (torch.cumsum(state.groups.int(), 0) - state.groups.int() > 0)
+        done = torch.stack([state.groups[:group].any(0) for group in groups])
         known = torch.where(done, after[:, None], before[:, None]).flatten(0, 1)
         above = torch.zeros(len(planes), 2 * BANDS, *level.shape[2:])
         if index:
             _, parent = self._known(index - 1, planes)
             signs = torch.sign(self._levels[index - 1])
             above = enlarged(features(parent, signs), *level.shape[2:])
-        steps = _logit_steps(self._network(
+        return _logit_steps(self._network(
             state.kind, features(known, torch.sign(level)), done.to(level.dtype), above,
             torch.tensor(planes)))
-        return steps.reshape(len(planes), len(done), *steps.shape[1:])
 
 
 def _table(tensors: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:

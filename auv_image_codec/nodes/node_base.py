@@ -81,7 +81,7 @@ AUTOSTART = ParameterSpec('autostart', True, 'Configure and activate when the no
 CODEC_PARAMETERS = (
     # Unknown names are refused when set later; at start they fail in configure, where they can
     # be mended.
-    ParameterSpec('codec', 'autoencoder', 'Name of the codec.', check_change=codec_problem,
+    ParameterSpec('codec', 'wavelet', 'Name of the codec.', check_change=codec_problem,
                   constraints='a codec of the registry', unconfigured_only=True),
     ParameterSpec('weights', '', 'Folder with weights of the codec; empty for the shipped ones.',
                   unconfigured_only=True),
