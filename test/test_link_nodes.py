@@ -46,13 +46,14 @@ from auv_image_codec.nodes.link_sender_node import LinkSenderNode
 from auv_image_codec.nodes.link_simulator_node import LinkSimulatorNode
 from auv_image_codec.srv import SendLinkRequest
 
+CODEC = 'autoencoder'
 _ports = itertools.count(20000 + os.getpid() * 10 % 30000)
 
 
 @pytest.fixture(scope='module')
 def codec():
     """Return the codec that the nodes load too."""
-    return create_codec('autoencoder')
+    return create_codec(CODEC)
 
 
 @pytest.fixture
@@ -96,10 +97,10 @@ class Link:
                 LinkSimulatorNode, vehicle_bind=sender_peer, vehicle_peer=vehicle,
                 surface_bind=receiver_peer, surface_peer=surface, **simulator)
             ros.start(self.simulator)
-        self.sender = ros.add(LinkSenderNode, **{
+        self.sender = ros.add(LinkSenderNode, codec=CODEC, **{
             'camera.latent': 'vehicle/latent', 'udp_bind': vehicle, 'udp_peer': sender_peer,
             'listen_time': 0.0, **(sender or {})})
-        self.receiver = ros.add(LinkReceiverNode, **{
+        self.receiver = ros.add(LinkReceiverNode, codec=CODEC, **{
             'camera.latent': 'surface/latent', 'udp_bind': surface, 'udp_peer': receiver_peer,
             **(receiver or {})})
         ros.start(self.sender)
@@ -145,7 +146,7 @@ def test_a_latent_crosses_unchanged(ros, codec, profile):
     link.source.publish(original)
     assert ros.spin_until(lambda: link.received)
     received, = link.received
-    assert received.latent == original.latent and received.codec == 'autoencoder'
+    assert received.latent == original.latent and received.codec == CODEC
     assert received.model_id == original.model_id and received.completeness == 1.0
     assert (received.image_width, received.image_height) == (320, 240)
     assert received.header.frame_id == 'front_optical'
@@ -204,9 +205,10 @@ def test_parity_makes_up_for_lost_frames(ros, codec):
 
 def test_frames_travel_as_messages_for_a_modem_driver(ros, codec):
     """What a driver gets has its bytes, priority and destination; what it hands over counts."""
-    sender = ros.add(LinkSenderNode, transport='frames', destination=9, profile='seatrac',
-                     link_rate=1e5, listen_time=0.0, **{'camera.priority': 7})
-    receiver = ros.add(LinkReceiverNode, transport='frames', send_topic='up/send',
+    sender = ros.add(LinkSenderNode, codec=CODEC, transport='frames', destination=9,
+                     profile='seatrac', link_rate=1e5, listen_time=0.0,
+                     **{'camera.priority': 7})
+    receiver = ros.add(LinkReceiverNode, codec=CODEC, transport='frames', send_topic='up/send',
                        received_topic='down/received', **{'camera.latent': 'surface/latent'})
     source = ros.publisher(LatentCode, 'latent')
     frames = ros.collect(ModemFrame, 'modem/send')
@@ -259,7 +261,7 @@ def test_the_simulator_carries_messages_too(ros):
 # --- Encoder ----------------------------------------------------------------------------------
 
 def test_the_encoder_is_told_what_the_link_carries(ros):
-    encoder = ros.add(EncoderNode, **{'camera.latent': 'vehicle/latent'})
+    encoder = ros.add(EncoderNode, codec=CODEC, **{'camera.latent': 'vehicle/latent'})
     ros.start(encoder)
     link = Link(ros, {'profile': 'evologics_s2c_im', 'link_rate': 800.0, 'max_bytes': 300})
 
@@ -281,7 +283,7 @@ def test_the_encoder_is_told_what_the_link_carries(ros):
 
 def test_frames_that_cannot_be_sent_are_not_encoded(ros):
     """A camera of 10 images a second, a link of one in two seconds."""
-    encoder = ros.add(EncoderNode, **{'camera.latent': 'vehicle/latent'})
+    encoder = ros.add(EncoderNode, codec=CODEC, **{'camera.latent': 'vehicle/latent'})
     ros.start(encoder)
     link = Link(ros, {'link_rate': 1000.0, 'max_bytes': 125})
     assert ros.spin_until(lambda: encoder.get_parameter('max_bytes').value == 125)
@@ -394,7 +396,7 @@ def test_packets_of_other_weights_or_cameras_are_refused_by_name(ros, codec):
     for number, (model, camera, width) in enumerate([
             (1, 0, 320), (codec.model_id, 5, 320), (codec.model_id, 0, 16384)]):
         packet = build_packet(PacketHeader(
-            'autoencoder', model, camera, 1, 10 ** 18, width, 16384), payload)
+            CODEC, model, camera, 1, 10 ** 18, width, 16384), payload)
         for data in fragment(packet, 500, number):
             sent_to(link.surface, data)
     assert ros.spin_until(lambda: sum(errors(link.receiver, 'link').values()) == 3)
@@ -430,6 +432,8 @@ def test_latents_that_no_frames_carry_are_refused(ros, codec):
 def test_what_cannot_be_configured_is_said_and_can_be_mended(ros, node_class, options, words):
     local = ({'vehicle_bind': address(), 'surface_bind': address()}
              if node_class is LinkSimulatorNode else {'udp_bind': address()})
+    if node_class is not LinkSimulatorNode:
+        local['codec'] = CODEC
     node = ros.add(node_class, **{**local, **options})
     name = node.get_name()
     stream = 'down' if node_class is LinkSimulatorNode else 'link'
@@ -469,8 +473,7 @@ def test_what_is_inactive_neither_sends_nor_shows(ros, codec):
 def test_each_is_a_process_that_ends_cleanly(ros, name, stream):
     ports = ({'vehicle_bind': address(), 'surface_bind': address()}
              if name == 'link_simulator_node' else {'udp_bind': address()})
-    arguments = [word for key, value in ports.items() for word in ('-p', f'{key}:={value}')]
-    with node_process(name, ros.domain, *arguments) as process:
+    with node_process(name, ros.domain, *arguments(codec=CODEC, **ports)) as process:
         wait_for_line(process, 'configured: ')
         assert ros.spin_until(
             lambda: ros.last_status(f'/{name}: {stream}')[1]['state'] == 'active')
@@ -499,12 +502,13 @@ def test_two_ros_networks_joined_by_a_bad_link(codec):
                 vehicle_peer=ports['vehicle'], surface_bind=ports['from_surface'],
                 surface_peer=ports['surface'])) as simulator, \
             node_process('link_sender_node', vehicle.domain, *arguments(
-                profile='test_link', udp_bind=ports['vehicle'],
+                codec=CODEC, profile='test_link', udp_bind=ports['vehicle'],
                 udp_peer=ports['from_vehicle'])) as sender, \
-            node_process('encoder_node', vehicle.domain) as encoder, \
+            node_process('encoder_node', vehicle.domain, *arguments(codec=CODEC)) as encoder, \
             node_process('link_receiver_node', surface.domain, *arguments(
-                udp_bind=ports['surface'], udp_peer=ports['from_surface'])) as receiver, \
-            node_process('decoder_node', surface.domain) as decoder:
+                codec=CODEC, udp_bind=ports['surface'],
+                udp_peer=ports['from_surface'])) as receiver, \
+            node_process('decoder_node', surface.domain, *arguments(codec=CODEC)) as decoder:
         processes = (simulator, sender, encoder, receiver, decoder)
         for process in processes:
             wait_for_line(process, 'configured: ', 200.0)

@@ -25,7 +25,7 @@ from auv_image_codec.nodes.parameters import ParameterSpec
 
 TRANSPORTS = ('udp', 'frames')
 FRAME_DEPTH = 100
-UDP_PERIOD = 0.01  # seconds between looks for datagrams
+UDP_PERIOD = 0.05  # seconds between looks for datagrams: nothing to a modem, and no load
 MOST_DATAGRAMS = 200  # read at once, so that a flood does not stop the node
 
 

@@ -21,11 +21,12 @@ from auv_image_codec.link.simulator import DOWN, SimulatedLink, UP
 from auv_image_codec.msg import ModemFrame
 from auv_image_codec.nodes.diagnostics import LinkStatistics
 from auv_image_codec.nodes.frame_transport import (
-    address_problem, FRAME_DEPTH, TRANSPORTS, UDP_PERIOD, UdpPort)
+    address_problem, FRAME_DEPTH, TRANSPORTS, UdpPort)
 from auv_image_codec.nodes.node_base import ManagedNode, reliable, run_node
 from auv_image_codec.nodes.parameters import ParameterSpec
 
 DIRECTIONS = {DOWN: 'down', UP: 'up'}
+PERIOD = 0.02  # seconds between looks for frames that come and go
 # Parameters of the model that replace the profile's, unless they are negative.
 MODEL_PARAMETERS = {
     'link_rate': ('Bits a second each way', 1e9),
@@ -127,7 +128,7 @@ class LinkSimulatorNode(ManagedNode):
                     lambda message, direction=direction: self._link.send(
                         direction, bytes(message.data), time.monotonic()),
                     reliable(FRAME_DEPTH)))
-        self._timer = self.every(UDP_PERIOD, self._carry)
+        self._timer = self.every(PERIOD, self._carry)
 
     def deactivate(self) -> None:
         """Let everything sink."""
