@@ -186,8 +186,10 @@ class WaveletContextTask(Task):
             '|---' * (PLANES + 2) + '|']
         results = {}
         for name, images in sets.items():
-            levels = [WaveletTransform().analysis(as_network_input(torch.from_numpy(np.array(image)[None])))
-                      for image in tqdm(images.images, desc='transforming', leave=False)]
+            transform = WaveletTransform()
+            levels = [
+                transform.analysis(as_network_input(torch.from_numpy(np.array(image)[None])))
+                for image in tqdm(images.images, desc='transforming', leave=False)]
             with torch.inference_mode():
                 means = [float(np.mean([float(plane_bits(network, level, plane)) / 8
                                         for level in levels])) for plane in range(PLANES)]
