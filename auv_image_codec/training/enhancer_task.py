@@ -44,7 +44,6 @@ from auv_image_codec.training.tasks import Curves, Task
 LARGEST_SHIFT = 8           # pixels
 LIMIT_RATE = 0.2            # of the weight's logarithm a step, times the excess over the limit
 MSE_WEIGHTS = (1.0, 1e5)    # that the limit may lead to
-EXCESS_WEIGHT = 10          # in validation, of what exceeds the limit
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,8 @@ class EnhancerTraining(TrainingModule):
         """
         Log errors, LPIPS, and the loss without its adversarial part.
 
-        With an mse_limit, what exceeds it counts in the place of the whole squared error.
+        With an mse_limit, what exceeds it counts in the place of the whole squared error, at the
+        weight that training gives it now.
         """
         images, decoded, features = _inputs(batch)
         network = self.recipe.network
@@ -156,11 +156,8 @@ class EnhancerTraining(TrainingModule):
         lpips = self._lpips.distances(enhanced, images)
         perceptual = lpips if network.perceptual == 'lpips' else self._perceptual.distances(
             enhanced, images)
-        counted = errors
-        if network.mse_limit:
-            allowed = network.mse_limit * (decoded - images).square().mean((1, 2, 3)).mean()
-            counted = (errors.mean() - allowed).clamp(min=0) * EXCESS_WEIGHT
-        loss = (network.perceptual_weight * perceptual + network.mse_weight * counted
+        allowed = network.mse_limit * (decoded - images).square().mean((1, 2, 3))
+        loss = (network.perceptual_weight * perceptual + self.mse_weight * (errors - allowed)
                 + network.l1_weight * (enhanced - images).abs().mean((1, 2, 3)))
         for name, values in (('loss', loss), ('mse', errors), ('lpips', lpips)):
             self.log(f'validation_{name}', values.mean(), prog_bar=True, batch_size=len(images))
