@@ -38,11 +38,13 @@ def add_parser(subparsers) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Train, print the model card, and return the exit status."""
+    from auv_image_codec.training.tasks import load_recipe, task_class
     from auv_image_codec.training.train import train
 
     run_directory = args.run or Path('runs') / args.recipe.stem
     weights = args.weights or run_directory / 'weights'
     train(args.recipe, args.data, run_directory, weights, args.max_minutes,
           args.device)
-    print((weights / 'model_card.md').read_text())
+    card = task_class(load_recipe(args.recipe).network.type).card
+    print((weights / card).read_text())
     return 0

@@ -90,6 +90,7 @@ class Task(ABC):
     NetworkRecipe: type             # dataclass with the entries of the recipe's network section
     monitor = 'validation_mse'      # logged by validation_step; the lowest gives best.ckpt
     curves = Curves()
+    card = 'model_card.md'          # what write_card writes
 
     def __init__(self, recipe: Recipe, files: RunFiles):
         self.recipe = recipe
@@ -126,7 +127,7 @@ class Task(ABC):
     @abstractmethod
     def write_card(self, weights: Path, recipe_path: Path, run: RunSummary,
                    sets: dict[str, ImageArray]) -> dict:
-        """Measure exported weights on sets of images, write model_card.md, return the results."""
+        """Measure exported weights on sets of images, write the card, return the results."""
 
 
 def task_class(name: str) -> type[Task]:

@@ -156,6 +156,7 @@ class WaveletContextTask(Task):
 
     NetworkRecipe = WaveletContextRecipe
     monitor = 'validation_log2_bits'
+    card = 'context_card.md'
     curves = Curves('train_log2_bits', 'training loss: log2 of bits a plane',
                     'validation_log2_bits', 'validation: log2 of bits a plane')
 
@@ -176,7 +177,7 @@ class WaveletContextTask(Task):
 
     def write_card(self, weights: Path, recipe_path: Path, run: RunSummary,
                    sets: dict[str, ImageArray]) -> dict:
-        """Measure the bytes of each bit plane, and write context_card.md."""
+        """Measure the bytes of each bit plane."""
         network = WaveletEntropyModel(read_weights(weights, CODEC, 'context').tensors).network
         lines = [
             *card_heading(self.recipe, recipe_path, run, {
@@ -198,5 +199,5 @@ class WaveletContextTask(Task):
                          f'| {len(images)} | ' + ' | '.join(f'{mean:.0f}' for mean in means)
                          + ' |')
         lines += card_provenance(self.recipe, run)
-        (Path(weights) / 'context_card.md').write_text('\n'.join(lines) + '\n')
+        (Path(weights) / self.card).write_text('\n'.join(lines) + '\n')
         return results
