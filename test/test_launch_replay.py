@@ -36,6 +36,7 @@ import rclpy  # noqa: E402
 
 from sensor_msgs.msg import Image  # noqa: E402
 
+from auv_image_codec.codecs import DEFAULT_CODEC  # noqa: E402
 from auv_image_codec.msg import LatentCode  # noqa: E402
 
 NAMESPACE = 'launch_test'
@@ -82,7 +83,7 @@ class TestWhileItRuns(unittest.TestCase):
         both = latents.keys() & images.keys()
         self.assertTrue(both, f'{len(latents)} latents, {len(images)} images, none of one stamp')
         stamp = both.pop()
-        self.assertEqual(latents[stamp].codec, 'autoencoder')
+        self.assertEqual(latents[stamp].codec, DEFAULT_CODEC)
         self.assertLessEqual(len(latents[stamp].latent), 500)
         self.assertEqual((images[stamp].width, images[stamp].height),
                          (latents[stamp].image_width, latents[stamp].image_height))
