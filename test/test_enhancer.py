@@ -397,7 +397,7 @@ def packets(frames, tmp_path) -> Path:
         (tmp_path / f'{number}.jpg').write_bytes(content)
     folder = tmp_path / 'packets'
     assert main(['encode', *(str(tmp_path / f'{n}.jpg') for n in range(2)),
-                 '-o', str(folder)]) == 0
+                 '-o', str(folder), '--codec', 'autoencoder']) == 0
     return folder
 
 
