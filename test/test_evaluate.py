@@ -104,7 +104,8 @@ def test_table_files_and_figures(tmp_path, capsys, folder):
     results = json.loads((tmp_path / 'out' / 'results.json').read_text())
     assert results['failures'] == {}
     assert results['settings']['rates'] == [300, 500]
-    assert f'{create_codec().model_id:08x}' in results['settings']['codecs']['autoencoder']
+    model = f'{create_codec("autoencoder").model_id:08x}'
+    assert model in results['settings']['codecs']['autoencoder']
     [entry] = [e for e in results['summary'] if (e['codec'], e['max_bytes']) == ('webp', 500)]
     values = [float(r['psnr_db']) for r in rows
               if (r['codec'], r['max_bytes']) == ('webp', '500')]
@@ -129,7 +130,7 @@ def test_numbers_are_those_of_the_codec(tmp_path, capsys, frames):
     [row] = read_csv(tmp_path / 'out')
     source = np.asarray(Image.open(io.BytesIO(frames[1])).convert('RGB').resize(
         (224, 224), Image.LANCZOS))
-    codec = create_codec()
+    codec = create_codec('autoencoder')
     packet = encode_packet(codec, source)
     _, decoded = decode_packet(codec, packet)
     assert int(float(row['bytes'])) == len(packet)
@@ -403,7 +404,7 @@ def test_a_name_that_is_given_twice_counts_once():
 
 def test_a_limit_that_the_codec_cannot_meet():
     """It is a result, not a failure."""
-    contender = CodecContender(create_codec())
+    contender = CodecContender(create_codec('autoencoder'))
     coded = list(contender.code(np.zeros((64, 48, 3), np.uint8), [17, 500]))
     assert coded[0].image is None and coded[0].detail == 'does not fit'
     assert coded[1].image.shape == (64, 48, 3) and coded[1].packet_bytes <= 500

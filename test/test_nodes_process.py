@@ -50,7 +50,7 @@ def ros():
 @pytest.mark.parametrize('name', NODES)
 def test_stops_cleanly_when_interrupted(ros, name, signal_number):
     with node_process(name, ros.domain) as process:
-        wait_for_line(process, 'configured: codec autoencoder')
+        wait_for_line(process, 'configured: codec wavelet')
         assert ros.last_status(f'/{name}: camera')[1]['state'] == 'active'
         process.send_signal(signal_number)
         output, _ = process.communicate(timeout=30)
