@@ -24,11 +24,11 @@ import numpy as np
 from PIL import Image
 import pytest
 import torch
+from training_harness import StopAt, write_shard, write_shards
 import yaml
 
 from auv_image_codec.codecs import create_codec, decode_packet, encode_packet
 from auv_image_codec.errors import DivergenceError, RecipeError, TrainingDataError
-from auv_image_codec.evaluation.bags import read_compressed_images
 from auv_image_codec.evaluation.metrics import mse
 from auv_image_codec.resources import share_directory
 from auv_image_codec.training.augmentation import augment
@@ -50,23 +50,10 @@ RECIPE = {
 }
 
 
-def write_shard(path: Path, frames: list[bytes]) -> None:
-    with tarfile.open(path, 'w') as tar:
-        for number, frame in enumerate(frames):
-            entry = tarfile.TarInfo(f'{number:04d}.jpg')
-            entry.size = len(frame)
-            tar.addfile(entry, io.BytesIO(frame))
-
-
 @pytest.fixture(scope='module')
 def data_directory(tmp_path_factory) -> Path:
     """Return a directory with 8 training frames and 4 others, all real."""
-    directory = tmp_path_factory.mktemp('data')
-    bag = share_directory() / 'demo' / 'robosub_gate'
-    frames = [record.data for record in read_compressed_images(bag)][::7]
-    write_shard(directory / 'a.tar', frames[:8])
-    write_shard(directory / 'b.tar', frames[8:12])
-    return directory
+    return write_shards(tmp_path_factory.mktemp('data'))
 
 
 def write_recipe(path: Path, **changes) -> Path:
@@ -79,19 +66,6 @@ def run(recipe: Path, data_directory: Path, directory: Path, **options) -> Path:
     weights = directory / 'weights'
     train(recipe, data_directory, directory / 'run', weights, device='cpu', **options)
     return weights
-
-
-class StopAt:
-    """Stands for the operator's Ctrl-C: interrupts when a step's batch is asked for."""
-
-    def __init__(self, step: int):
-        self.step = step
-        self.batch = TrainingBatches.batch
-
-    def __call__(self, batches, step):
-        if step >= self.step:
-            raise KeyboardInterrupt
-        return self.batch(batches, step)
 
 
 @pytest.mark.slow

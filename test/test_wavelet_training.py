@@ -12,14 +12,13 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """Training the wavelet codec: tiny runs on real frames."""
-import io
 from pathlib import Path
-import tarfile
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from training_harness import StopAt, write_shards
 import yaml
 
 from auv_image_codec.cli.main import main
@@ -52,16 +51,7 @@ PARTS = {'wavelet_context': 'context', 'wavelet_restoration': 'restoration'}
 @pytest.fixture(scope='module')
 def data_directory(tmp_path_factory) -> Path:
     """Return a directory with 8 training frames and 4 others, all real."""
-    directory = tmp_path_factory.mktemp('data')
-    bag = share_directory() / 'demo' / 'robosub_gate'
-    frames = [record.data for record in read_compressed_images(bag)][::7]
-    for name, chosen in (('a.tar', frames[:8]), ('b.tar', frames[8:12])):
-        with tarfile.open(directory / name, 'w') as tar:
-            for number, frame in enumerate(chosen):
-                entry = tarfile.TarInfo(f'{number:04d}.jpg')
-                entry.size = len(frame)
-                tar.addfile(entry, io.BytesIO(frame))
-    return directory
+    return write_shards(tmp_path_factory.mktemp('data'))
 
 
 def run(kind: str, data_directory: Path, directory: Path, epochs: int = 2) -> Path:
@@ -121,19 +111,6 @@ def test_bits_of_a_plane_are_what_the_coder_needs(tmp_path, data_directory):
     assert plane == 5
     _, plane = model.decode(stream[:int(1.05 * bits / 8) + 8], SIZE, SIZE)
     assert plane == 6
-
-
-class StopAt:
-    """Stands for the operator's Ctrl-C: interrupts when a step's batch is asked for."""
-
-    def __init__(self, step: int):
-        self.step = step
-        self.batch = TrainingBatches.batch
-
-    def __call__(self, batches, step):
-        if step >= self.step:
-            raise KeyboardInterrupt
-        return self.batch(batches, step)
 
 
 @pytest.mark.slow
