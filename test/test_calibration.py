@@ -38,7 +38,8 @@ def images() -> ImageArray:
     records = list(read_compressed_images(share_directory() / 'demo' / 'robosub_gate'))[::15]
     frames = [np.asarray(Image.open(io.BytesIO(record.data)).resize((224, 224)))
               for record in records]
-    return ImageArray(np.stack(frames), [f'{number}' for number in range(len(frames))])
+    return ImageArray(np.stack(frames), [f'{number}' for number in range(len(frames))],
+                      None)
 
 
 @pytest.fixture(scope='module')

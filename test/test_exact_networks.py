@@ -36,6 +36,12 @@ def _integer_convolution(steps: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.einsum('chwkl,ockl->ohw', windows, weights)
 
 
+def _logits(context: LevelContext, own: torch.Tensor, coded: torch.Tensor,
+            above: torch.Tensor) -> torch.Tensor:
+    planes = torch.full((len(own),), 5, device=own.device)
+    return context(own, context.coded_sums(coded), context.above_sums(above, planes), planes)
+
+
 @pytest.mark.parametrize('size', [1, 3])
 def test_a_convolution_is_one_of_integers(size):
     generator = torch.Generator().manual_seed(size)
@@ -51,27 +57,25 @@ def test_logits_do_not_depend_on_threads_library_order_or_precision():
     generator = torch.Generator().manual_seed(0)
     context = LevelContext(32).requires_grad_(False)
     torch.nn.init.normal_(context.last.weight, std=0.2, generator=generator)
-    own, above = (_values(generator, 1, 18, 28, 28) for _ in range(2))
-    inputs = own, torch.ones(1, 9, 28, 28), above, torch.tensor([5])
-    reference = context(*inputs)
+    own, above = (_values(generator, 20, 18, 28, 28) for _ in range(2))
+    inputs = own, torch.ones(1, 9, 28, 28), above
+    reference = _logits(context, *inputs)
     assert len(reference.unique()) > 1000
 
     threads = torch.get_num_threads()
     try:
         for count in (1, 2, 3):
             torch.set_num_threads(count)
-            assert torch.equal(context(*inputs), reference)
+            assert torch.equal(_logits(context, *inputs), reference)
     finally:
         torch.set_num_threads(threads)
     with torch.backends.mkldnn.flags(enabled=False):
-        assert torch.equal(context(*inputs), reference)
-    in_channels_last = [part.contiguous(memory_format=torch.channels_last)
-                        if part.ndim == 4 else part for part in inputs]
-    assert torch.equal(context(*in_channels_last), reference)
+        assert torch.equal(_logits(context, *inputs), reference)
+    in_channels_last = [part.contiguous(memory_format=torch.channels_last) for part in inputs]
+    assert torch.equal(_logits(context, *in_channels_last), reference)
     double = LevelContext(32).double().requires_grad_(False)
     double.load_state_dict(context.state_dict())
-    assert torch.equal(double(*(part.double() for part in inputs[:3]), inputs[3]).float(),
-                       reference)
+    assert torch.equal(_logits(double, *(part.double() for part in inputs)).float(), reference)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU here')
@@ -80,9 +84,10 @@ def test_logits_are_the_same_on_a_gpu():
     context = LevelContext(32).requires_grad_(False).double()
     torch.nn.init.normal_(context.last.weight, std=0.2, generator=generator)
     own, above = (_values(generator, 1, 18, 28, 28).double() for _ in range(2))
-    inputs = own, torch.ones(1, 9, 28, 28).double(), above, torch.tensor([5])
-    reference = context(*inputs)
-    assert torch.equal(context.cuda()(*(part.cuda() for part in inputs)).cpu(), reference)
+    inputs = own, torch.ones(1, 9, 28, 28).double(), above
+    reference = _logits(context, *inputs)
+    found = _logits(context.cuda(), *(part.cuda() for part in inputs))
+    assert torch.equal(found.cpu(), reference)
 
 
 def test_activations_are_multiples_of_a_step_with_the_same_values_in_training():
@@ -92,6 +97,20 @@ def test_activations_are_multiples_of_a_step_with_the_same_values_in_training():
     assert torch.equal(plain, trained.detach())
     assert torch.equal(plain / ACTIVATION_STEP, (plain / ACTIVATION_STEP).round())
     assert 0 <= float(plain.min()) and float(plain.max()) == LARGEST_ACTIVATION
+
+
+def test_a_machine_whose_convolutions_round_is_known():
+    network = WaveletContext().requires_grad_(False)
+    for level in network.levels:
+        torch.nn.init.normal_(level.last.weight, std=0.2)
+    assert network.is_exact_here()
+    try:
+        torch.backends.nnpack.set_flags(True)
+        with torch.backends.mkldnn.flags(enabled=False):
+            if torch.backends.nnpack.is_available():
+                assert not network.is_exact_here()
+    finally:
+        torch.backends.nnpack.set_flags(False)
 
 
 def test_a_network_whose_sums_can_leave_the_exact_range_is_known():

@@ -496,7 +496,7 @@ def test_two_ros_networks_joined_by_a_bad_link(codec):
     """
     domains = new_domain(), new_domain()
     ports = {name: address() for name in ('vehicle', 'surface', 'from_vehicle', 'from_surface')}
-    seconds = 60.0
+    seconds = 30.0
     with graph() as vehicle, graph() as surface, \
             node_process('link_simulator_node', domains[0], *arguments(
                 profile='test_link', seed=7, vehicle_bind=ports['from_vehicle'],

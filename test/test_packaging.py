@@ -50,6 +50,7 @@ THIRD_PARTY = {
     'tqdm': ('tqdm', 'python3-tqdm'),
     'webdataset': ('webdataset', None),
     'yaml': ('PyYAML', 'python3-yaml'),
+    'zfec': ('zfec', None),
 }
 # pip does not install these: apt does on a ROS machine, `make install` elsewhere.
 ROS = {
@@ -221,14 +222,16 @@ def check_installation(prefix: Path, modules: Path) -> None:
     share = prefix / 'share' / PACKAGE
     installed = {str(path.relative_to(share)) for path in share.rglob('*') if path.is_file()}
     assert expected_share() <= installed
-    assert {'package.xml', 'msg/LatentCode.msg', 'msg/LatentCode.idl'} <= installed
+    assert {'package.xml', 'msg/LatentCode.msg', 'msg/LatentCode.idl',
+            'srv/SendLinkRequest.srv'} <= installed
     assert (prefix / 'share/ament_index/resource_index/packages' / PACKAGE).is_file()
     # ament compiles what it has installed, into __pycache__; the sources' own files stay there.
     assert not list(modules.glob('*.pyc'))
     python_files = {str(path.relative_to(modules)) for path in modules.rglob('*.py')}
     assert expected_modules() <= python_files
-    assert {'msg/__init__.py', 'msg/_latent_code.py'} <= python_files
-    assert not {path for path in python_files - expected_modules() if not path.startswith('msg/')}
+    assert {'msg/__init__.py', 'msg/_latent_code.py', 'srv/_send_link_request.py'} <= python_files
+    assert not {path for path in python_files - expected_modules()
+                if not path.startswith(('msg/', 'srv/'))}
     scripts = {path.name: path for path in (prefix / 'lib' / PACKAGE).iterdir()}
     assert set(scripts) == set(console_scripts())
     assert all(os.access(path, os.X_OK) for path in scripts.values())

@@ -199,6 +199,8 @@ class WaveletEntropyModel:
         self.network.eval().requires_grad_(False)
         if not self.network.is_exact():
             raise ValueError('sums of the context network can leave the exact range')
+        if not self.network.is_exact_here():
+            raise ValueError("this machine's convolutions round: packets would not decode")
         self._logistic = _table(tensors, 'logistic',
                                 (round(2 * LARGEST_LOGIT / ACTIVATION_STEP) + 1,))
         self._activity = _table(tensors, 'activity', (len(HIDDEN_CHANNELS), PLANES))
@@ -325,12 +327,30 @@ def _logit_steps(logits: torch.Tensor) -> np.ndarray:
     return steps.view(len(logits), 2, -1).numpy()
 
 
-class _UnknownImage:
-    """A decoder's view of the image: logits of what is known so far, and no decisions."""
+class _Image:
+    """What both ends compute alike, and once."""
 
     def __init__(self, network: WaveletContext, states: list[_LevelState]):
         self._network = network
         self._states = states
+        self._coded_sums = {}
+
+    def coded_sums(self, index: int) -> torch.Tensor:
+        """Return the part of a level's sums that only depends on its groups."""
+        if index not in self._coded_sums:
+            state = self._states[index]
+            coded = torch.stack([state.groups[:group].any(0)
+                                 for group in range(len(state.groups))])
+            self._coded_sums[index] = self._network.coded_sums(state.kind, coded.float())
+        return self._coded_sums[index]
+
+
+class _UnknownImage(_Image):
+    """A decoder's view of the image: logits of what is known so far, and no decisions."""
+
+    def __init__(self, network: WaveletContext, states: list[_LevelState]):
+        super().__init__(network, states)
+        self._above_sums = {}       # of the level and plane in work
 
     def activity(self, index: int, plane: int) -> np.ndarray:
         return np.zeros(1, np.int32)
@@ -342,18 +362,21 @@ class _UnknownImage:
 
     def logits(self, index: int, plane: int, group: int) -> np.ndarray:
         """Return the logits of a level for its next group, as _logit_steps does."""
-        state = self._states[index]
-        above = torch.zeros(1, 2 * BANDS, *state.signs.shape[2:])
-        if index:
-            parent = self._states[index - 1]
-            above = enlarged(features(parent.magnitudes, parent.signs), *state.signs.shape[2:])
-        coded = state.groups[:group].any(0)[None].to(above.dtype)
+        state, planes = self._states[index], torch.tensor([plane])
+        if (index, plane) not in self._above_sums:
+            above = torch.zeros(1, 2 * BANDS, *state.signs.shape[2:])
+            if index:
+                parent = self._states[index - 1]
+                above = enlarged(features(parent.magnitudes, parent.signs),
+                                 *state.signs.shape[2:])
+            self._above_sums = {
+                (index, plane): self._network.above_sums(state.kind, above, planes)}
         return _logit_steps(self._network(
-            state.kind, features(state.magnitudes, state.signs), coded, above,
-            torch.tensor([plane])))[0]
+            state.kind, features(state.magnitudes, state.signs),
+            self.coded_sums(index)[group:group + 1], self._above_sums[index, plane], planes))[0]
 
 
-class _KnownImage:
+class _KnownImage(_Image):
     """
     An encoder's view of the image: all decisions are known, so many logits come from one call.
 
@@ -362,9 +385,8 @@ class _KnownImage:
 
     def __init__(self, network: WaveletContext, levels: list[torch.Tensor],
                  states: list[_LevelState]):
-        self._network = network
+        super().__init__(network, states)
         self._levels = levels
-        self._states = states
         self._logits = [{} for _ in levels]
         self._quantized = [{} for _ in levels]
 
@@ -410,15 +432,17 @@ class _KnownImage:
         level, state = self._levels[index], self._states[index]
         before, after = self._known(index, planes)
         done = torch.stack([state.groups[:group].any(0) for group in groups])
+        chosen = slice(groups[0], groups[-1] + 1)
         known = torch.where(done, after[:, None], before[:, None]).flatten(0, 1)
         above = torch.zeros(len(planes), 2 * BANDS, *level.shape[2:])
         if index:
             _, parent = self._known(index - 1, planes)
             signs = torch.sign(self._levels[index - 1])
             above = enlarged(features(parent, signs), *level.shape[2:])
+        planes = torch.tensor(planes)
         return _logit_steps(self._network(
-            state.kind, features(known, torch.sign(level)), done.to(level.dtype), above,
-            torch.tensor(planes)))
+            state.kind, features(known, torch.sign(level)), self.coded_sums(index)[chosen],
+            self._network.above_sums(state.kind, above, planes), planes))
 
 
 def _table(tensors: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:

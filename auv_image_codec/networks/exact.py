@@ -31,6 +31,10 @@ WEIGHT_STEP = 2.0**-9
 BIAS_STEP = ACTIVATION_STEP * WEIGHT_STEP
 LARGEST_SUM = 2.0**24 * BIAS_STEP
 
+# where oneDNN is missing, torch gives larger batches to NNPACK, whose fast algorithms (Winograd,
+# Fourier) compute with fractions that round
+torch.backends.nnpack.set_flags(False)
+
 
 def rounded(values: torch.Tensor, step: float) -> torch.Tensor:
     """Return values rounded to multiples of a power of two, with the gradient of no rounding."""

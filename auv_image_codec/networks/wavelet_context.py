@@ -12,6 +12,8 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """How likely a coefficient becomes significant in a bit plane, from what is known already."""
+from copy import deepcopy
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -86,19 +88,22 @@ class LevelContext(nn.Module):
         with torch.no_grad():
             self.last_bias[:, :BANDS] = -3
 
-    def forward(self, own: torch.Tensor, coded: torch.Tensor, above: torch.Tensor,
+    def coded_sums(self, coded: torch.Tensor) -> torch.Tensor:
+        """Return what known significance adds to the first sums; see WaveletContext."""
+        return self.first(coded, CODED)
+
+    def above_sums(self, above: torch.Tensor, planes: torch.Tensor) -> torch.Tensor:
+        """Return what the next coarser level adds to the first sums; see WaveletContext."""
+        return self.first(above, ABOVE) + _column(self.first_bias[planes])
+
+    def forward(self, own: torch.Tensor, coded_sums: torch.Tensor, above_sums: torch.Tensor,
                 planes: torch.Tensor) -> torch.Tensor:
         """Return logits; see WaveletContext."""
-        # what a coarser level adds is the same for all groups, and what is coded by then the same
-        # for all images: exact sums may be split at will
-        shared = self.first(above, ABOVE) + _column(self.first_bias[planes])
-        sums = shared[:, None] + self.first(coded, CODED)
-        groups = len(coded)
-        sums = self.first(own, OWN) + sums.flatten(0, 1)
+        sums = self.first(own, OWN) + (above_sums[:, None] + coded_sums).flatten(0, 1)
         first = activation(sums)
         second = activation(self.second(first) + _column(self.second_bias))
         return self.last(torch.cat([first, second], 1)) + _column(
-            self.last_bias[planes.repeat_interleave(groups)])
+            self.last_bias[planes.repeat_interleave(len(coded_sums))])
 
     def largest_sums(self) -> list[torch.Tensor]:
         """Return the largest sums that can occur in each layer; below LARGEST_SUM is exact."""
@@ -114,25 +119,63 @@ class WaveletContext(nn.Module):
         super().__init__()
         self.levels = nn.ModuleList(map(LevelContext, HIDDEN_CHANNELS))
 
-    def forward(self, kind: int, own: torch.Tensor, coded: torch.Tensor, above: torch.Tensor,
-                planes: torch.Tensor) -> torch.Tensor:
+    def coded_sums(self, kind: int, coded: torch.Tensor) -> torch.Tensor:
+        """
+        Return what known significance adds to the first sums, the same for all images and planes.
+
+        :param kind: of the level, see fineness().
+        :param coded: 1 where this plane's significance is known by then, else 0, [G, 9, h, w].
+        """
+        return self.levels[kind].coded_sums(coded)
+
+    def above_sums(self, kind: int, above: torch.Tensor, planes: torch.Tensor) -> torch.Tensor:
+        """
+        Return what the next coarser level adds to the first sums, the same for all groups.
+
+        :param above: features() of that level, enlarged(), float [N, 18, h, w].
+        :param planes: the bit planes, int64 [N].
+        """
+        return self.levels[kind].above_sums(above, planes)
+
+    def forward(self, kind: int, own: torch.Tensor, coded_sums: torch.Tensor,
+                above_sums: torch.Tensor, planes: torch.Tensor) -> torch.Tensor:
         """
         Return logits of being significant, and of being positive then, float [N * G, 18, h, w].
 
-        Rows of ``own`` are the G groups of the first of N images, then of the next.
+        Exact sums may be split at will: what does not change is computed once.
 
         :param kind: of the level, see fineness().
-        :param own: features() of the level, as far as they are known, float [N * G, 18, h, w].
-        :param coded: 1 where this plane's significance is known by then, else 0, [G, 9, h, w].
-        :param above: features() of the next coarser level, enlarged(), float [N, 18, h, w].
+        :param own: features() of the level, as far as they are known, float [N * G, 18, h, w]:
+            the G groups of the first of N images, then of the next.
+        :param coded_sums: of the groups, [G, hidden, h, w].
+        :param above_sums: of the images, [N, hidden, h, w].
         :param planes: the bit planes, int64 [N].
         """
-        return self.levels[kind](own, coded, above, planes)
+        return self.levels[kind](own, coded_sums, above_sums, planes)
 
     def is_exact(self) -> bool:
         """Return whether no sum can leave the range that float32 holds exactly."""
         return all(bool((sums < LARGEST_SUM).all())
                    for level in self.levels for sums in level.largest_sums())
+
+    def is_exact_here(self) -> bool:
+        """Return whether this machine's convolutions sum exactly, by trying them."""
+        generator = torch.Generator().manual_seed(0)
+        count, side = 16, 8         # as many as libraries have fast algorithms for
+        own, above = (torch.randint(0, 8, (count, 2 * BANDS, side, side), generator=generator)
+                      for _ in range(2))
+        coded = torch.ones(1, BANDS, side, side)
+        planes = torch.full((count,), PLANES // 2)
+        with torch.no_grad():
+            for level in self.levels:
+                single, double = (
+                    network(own.to(kind), network.coded_sums(coded.to(kind)),
+                            network.above_sums(above.to(kind), planes), planes)
+                    for network, kind in ((level, torch.float32),
+                                          (deepcopy(level).double(), torch.float64)))
+                if not torch.equal(single.double(), double):
+                    return False
+        return True
 
 
 def _column(bias: torch.Tensor) -> torch.Tensor:

@@ -80,8 +80,9 @@ def plane_bits(network: WaveletContext, levels: list[torch.Tensor], plane: int) 
             own = features(torch.where(known, after[:, None], before[:, None]).flatten(0, 1),
                            (signs[:, None] * (old[:, None] | (known & significant[:, None]))
                             ).flatten(0, 1))
-            logits = network(kind, own, done.to(own.dtype),
-                             enlarged(parent, *level.shape[2:]), planes)
+            logits = network(
+                kind, own, network.coded_sums(kind, done.to(own.dtype)),
+                network.above_sums(kind, enlarged(parent, *level.shape[2:]), planes), planes)
             logits = logits.unflatten(0, (len(level), len(groups)))
             coded = groups & ~old[:, None] & active[:, None, None, None, None]
             significant, positive = significant[:, None], (signs > 0)[:, None]
