@@ -62,7 +62,7 @@ class LatentEntropyModel:
         for symbol, model in zip(symbols.tolist(), self._models):
             coder.encode(symbol, model)
         # most significant byte first: zeros at the end carry nothing
-        return coder.get_compressed().astype('>u4').tobytes().rstrip(b'\0')
+        return coded_bytes(coder).rstrip(b'\0')
 
     def decode(self, coded: bytes, count: int) -> np.ndarray:
         """
@@ -71,7 +71,7 @@ class LatentEntropyModel:
         :raises PacketCorruptError: if the bytes are not what encode makes of any symbols.
         """
         self._check_count(count)
-        decoder = _decoder(coded)
+        decoder = range_decoder(coded)
         try:
             symbols = [decoder.decode(model) for model in self._models[:count]]
         except AssertionError as error:         # how constriction reports invalid data
@@ -82,13 +82,12 @@ class LatentEntropyModel:
         """
         Return those of ``count`` symbols, uint8 [0..count], that the first bytes decide.
 
-        Whatever follows the prefix, the coded bytes are a number between the prefix followed by
-        zeros and the prefix followed by ones: what both decode to is certain.
+        Those are what both continuations() decode to.
 
         :raises PacketCorruptError: if there are not so many dimensions.
         """
         self._check_count(count)
-        lowest, highest = _decoder(prefix), _decoder(prefix + b'\xff' * LOOKAHEAD_BYTES)
+        lowest, highest = continuations(prefix)
         symbols = []
         for model in self._models[:count]:
             try:
@@ -106,9 +105,26 @@ class LatentEntropyModel:
                 f'payload names {count} coded dimensions, at most {self.dimensions}')
 
 
-def _decoder(coded: bytes) -> constriction.stream.queue.RangeDecoder:
+def coded_bytes(coder: constriction.stream.queue.RangeEncoder) -> bytes:
+    """Return what an encoder has written, the most significant byte of each word first."""
+    return coder.get_compressed().astype('>u4').tobytes()
+
+
+def range_decoder(coded: bytes) -> constriction.stream.queue.RangeDecoder:
+    """Return a decoder of bytes that coded_bytes returned, or of their beginning."""
     words = np.frombuffer(coded.ljust(4 * math.ceil(len(coded) / 4), b'\0'), '>u4')
     return constriction.stream.queue.RangeDecoder(words.astype(np.uint32))
+
+
+def continuations(prefix: bytes) -> tuple[constriction.stream.queue.RangeDecoder,
+                                          constriction.stream.queue.RangeDecoder]:
+    """
+    Return decoders of the lowest and the highest bytes that begin with a prefix.
+
+    Range coding keeps the order of outcomes, so whatever bytes were cut lie between the two:
+    what both decode to is certain, up to the first difference.
+    """
+    return range_decoder(prefix), range_decoder(prefix + b'\xff' * LOOKAHEAD_BYTES)
 
 
 def frequencies_from_counts(counts: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ has of a cut stream is every decision that no continuation of it could change.
 """
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from typing import Protocol
 
@@ -27,14 +28,15 @@ import constriction
 import numpy as np
 import torch
 
+from auv_image_codec.codecs.entropy import coded_bytes, continuations, TOTAL_FREQUENCY
 from auv_image_codec.networks.bit_planes import KnownLevel, PLANES, threshold
 from auv_image_codec.networks.exact import ACTIVATION_STEP, BIAS_STEP, WEIGHT_STEP
 from auv_image_codec.networks.wavelet_context import (
-    enlarged, features, fineness, group_masks, HIDDEN_CHANNELS, WaveletContext,
+    coded_before, enlarged, features, fineness, group_masks, HIDDEN_CHANNELS, WaveletContext,
 )
 from auv_image_codec.networks.wavelet_transform import band_masks, BANDS
 
-TOTAL_FREQUENCY = 1 << 16
+KEPT_LAYOUTS = 4            # sizes of images whose layouts are kept, some 4 MB each
 LARGEST_LOGIT = 11          # beyond, a probability rounds to 0 or 1
 MAGNITUDE_CLASSES = 3       # known magnitudes of 1, of 2 or 3, and larger ones
 CONTEXT_PREFIX = 'context.'
@@ -43,7 +45,6 @@ WORD_BYTES = 4              # of the range coder
 SMALL_LEVEL = 9 * 14 * 14   # coefficients: an encoder asks for several planes of it at once
 LARGE_LEVEL = 9 * 96 * 96   # for one group only: the last is often behind a packet's end
 USUAL_PLANES = 8            # up to here, where most packets end
-PADDING_WORDS = 4           # behind a cut stream: more than the range coder looks ahead
 
 
 def magnitude_class(magnitudes: np.ndarray) -> np.ndarray:
@@ -111,23 +112,14 @@ class StreamEncoder:
         return outcomes
 
     def stream(self) -> bytes:
-        return self._coder.get_compressed().astype('>u4').tobytes()
+        return coded_bytes(self._coder)
 
 
 class StreamDecoder:
-    """
-    Decodes the lowest and the highest continuation of a stream at once.
-
-    Range coding keeps the order of outcomes: whatever stream was cut lies between the two, so
-    what they agree on is what was encoded.
-    """
+    """Decodes both continuations() of a stream at once, as far as they agree."""
 
     def __init__(self, stream: bytes):
-        self._coders = []
-        for filler in (b'\x00', b'\xff'):
-            padded = stream + filler * (-len(stream) % WORD_BYTES + PADDING_WORDS * WORD_BYTES)
-            words = np.frombuffer(padded, '>u4').astype(np.uint32)
-            self._coders.append(constriction.stream.queue.RangeDecoder(words))
+        self._coders = list(continuations(stream))
         self.ended = False
 
     def code(self, frequencies: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
@@ -162,6 +154,22 @@ def _probabilities(frequencies: np.ndarray) -> np.ndarray:
     return frequencies / float(frequencies[0].sum())
 
 
+@dataclass(frozen=True)
+class _LevelLayout:
+    """
+    What is the same for all images of a size.
+
+    ``kind`` is that of fineness(); ``groups`` are masks of what is coded together, ``done`` of
+    what is coded before each group, bool [groups, 9, h, w]; ``coded_sums`` is what the latter add
+    to the network's first sums.
+    """
+
+    kind: int
+    groups: torch.Tensor
+    done: torch.Tensor
+    coded_sums: torch.Tensor
+
+
 @dataclass
 class _LevelState:
     """
@@ -169,11 +177,10 @@ class _LevelState:
 
     ``magnitudes`` and ``signs`` are float [1, 9, h, w], in thresholds of the present plane;
     ``behind`` is networks.bit_planes.KnownLevel.behind; ``active`` says whether anything is
-    significant; ``groups`` are masks of what is coded together, bool [groups, 9, h, w].
+    significant.
     """
 
-    kind: int
-    groups: torch.Tensor
+    layout: _LevelLayout
     magnitudes: torch.Tensor
     signs: torch.Tensor
     behind: torch.Tensor
@@ -201,6 +208,8 @@ class WaveletEntropyModel:
             raise ValueError('sums of the context network can leave the exact range')
         if not self.network.is_exact_here():
             raise ValueError("this machine's convolutions round: packets would not decode")
+        # a camera's images all have the same size
+        self._layouts = lru_cache(KEPT_LAYOUTS)(self._lay_out)
         self._logistic = _table(tensors, 'logistic',
                                 (round(2 * LARGEST_LOGIT / ACTIVATION_STEP) + 1,))
         self._activity = _table(tensors, 'activity', (len(HIDDEN_CHANNELS), PLANES))
@@ -218,7 +227,7 @@ class WaveletEntropyModel:
         """
         coder = StreamEncoder(max_bytes)
         with torch.inference_mode():
-            states = _new_states(height, width)
+            states = self._new_states(height, width)
             self._walk(coder, states, _KnownImage(self.network, levels, states))
         return coder.stream()[:max_bytes]
 
@@ -230,11 +239,28 @@ class WaveletEntropyModel:
         :returns: the levels, and the bit plane that the stream ends in.
         """
         with torch.inference_mode():
-            states = _new_states(height, width)
+            states = self._new_states(height, width)
             plane = self._walk(StreamDecoder(stream), states, _UnknownImage(self.network, states))
             return [KnownLevel(state.signs * torch.where(state.behind, state.magnitudes / 2,
                                                          state.magnitudes), state.behind)
                     for state in states], plane
+
+    def _new_states(self, height: int, width: int) -> list[_LevelState]:
+        return [_LevelState(
+            layout, *(torch.zeros(1, *layout.groups.shape[1:]) for _ in range(2)),
+            torch.ones(1, *layout.groups.shape[1:], dtype=torch.bool))
+            for layout in self._layouts(height, width)]
+
+    def _lay_out(self, height: int, width: int) -> list[_LevelLayout]:
+        masks = band_masks(height, width)
+        layouts = []
+        for index, mask in enumerate(masks):
+            kind = fineness(index, len(masks))
+            groups = group_masks(kind, *mask.shape[1:]) & mask
+            done = coded_before(groups)
+            layouts.append(_LevelLayout(kind, groups, done,
+                                        self.network.coded_sums(kind, done.float())))
+        return layouts
 
     def _walk(self, coder: Coder, states: list[_LevelState],
               image: '_KnownImage | _UnknownImage') -> int:
@@ -253,7 +279,7 @@ class WaveletEntropyModel:
     def _code_significance(self, coder: Coder, state: _LevelState,
                            image: '_KnownImage | _UnknownImage', index: int, plane: int) -> None:
         if not state.active:
-            frequency = self._activity[state.kind, plane]
+            frequency = self._activity[state.layout.kind, plane]
             outcome = coder.code(np.array([[TOTAL_FREQUENCY - frequency, frequency]]),
                                  image.activity(index, plane))
             if coder.ended:
@@ -261,7 +287,7 @@ class WaveletEntropyModel:
             state.active = bool(outcome[0])
         if state.active:
             old = state.magnitudes[0] > 0
-            for number, group in enumerate(state.groups):
+            for number, group in enumerate(state.layout.groups):
                 places = (group & ~old).view(-1).numpy().nonzero()[0]
                 if len(places):
                     self._code_group(coder, state, places, image.logits(index, plane, number),
@@ -300,24 +326,12 @@ class WaveletEntropyModel:
         places = (magnitudes > 1).nonzero()[0]
         if not len(places):
             return
-        upper = self._refinement[state.kind, plane][magnitude_class(magnitudes[places] // 2)]
+        upper = self._refinement[state.layout.kind, plane][magnitude_class(magnitudes[places] // 2)]
         outcomes = coder.code(np.stack([TOTAL_FREQUENCY - upper, upper], 1),
                               image.refinements(index, plane, places))
         places = places[:len(outcomes)]
         magnitudes[places] += outcomes
         state.behind.view(-1).numpy()[places] = False
-
-
-def _new_states(height: int, width: int) -> list[_LevelState]:
-    masks = band_masks(height, width)
-    states = []
-    for index, mask in enumerate(masks):
-        kind = fineness(index, len(masks))
-        states.append(_LevelState(
-            kind, group_masks(kind, *mask.shape[1:]) & mask,
-            *(torch.zeros(1, *mask.shape) for _ in range(2)),
-            torch.ones(1, *mask.shape, dtype=torch.bool)))
-    return states
 
 
 def _logit_steps(logits: torch.Tensor) -> np.ndarray:
@@ -327,29 +341,12 @@ def _logit_steps(logits: torch.Tensor) -> np.ndarray:
     return steps.view(len(logits), 2, -1).numpy()
 
 
-class _Image:
-    """What both ends compute alike, and once."""
+class _UnknownImage:
+    """A decoder's view of the image: logits of what is known so far, and no decisions."""
 
     def __init__(self, network: WaveletContext, states: list[_LevelState]):
         self._network = network
         self._states = states
-        self._coded_sums = {}
-
-    def coded_sums(self, index: int) -> torch.Tensor:
-        """Return the part of a level's sums that only depends on its groups."""
-        if index not in self._coded_sums:
-            state = self._states[index]
-            coded = torch.stack([state.groups[:group].any(0)
-                                 for group in range(len(state.groups))])
-            self._coded_sums[index] = self._network.coded_sums(state.kind, coded.float())
-        return self._coded_sums[index]
-
-
-class _UnknownImage(_Image):
-    """A decoder's view of the image: logits of what is known so far, and no decisions."""
-
-    def __init__(self, network: WaveletContext, states: list[_LevelState]):
-        super().__init__(network, states)
         self._above_sums = {}       # of the level and plane in work
 
     def activity(self, index: int, plane: int) -> np.ndarray:
@@ -363,6 +360,7 @@ class _UnknownImage(_Image):
     def logits(self, index: int, plane: int, group: int) -> np.ndarray:
         """Return the logits of a level for its next group, as _logit_steps does."""
         state, planes = self._states[index], torch.tensor([plane])
+        layout = state.layout
         if (index, plane) not in self._above_sums:
             above = torch.zeros(1, 2 * BANDS, *state.signs.shape[2:])
             if index:
@@ -370,13 +368,13 @@ class _UnknownImage(_Image):
                 above = enlarged(features(parent.magnitudes, parent.signs),
                                  *state.signs.shape[2:])
             self._above_sums = {
-                (index, plane): self._network.above_sums(state.kind, above, planes)}
+                (index, plane): self._network.above_sums(layout.kind, above, planes)}
         return _logit_steps(self._network(
-            state.kind, features(state.magnitudes, state.signs),
-            self.coded_sums(index)[group:group + 1], self._above_sums[index, plane], planes))[0]
+            layout.kind, features(state.magnitudes, state.signs),
+            layout.coded_sums[group:group + 1], self._above_sums[index, plane], planes))[0]
 
 
-class _KnownImage(_Image):
+class _KnownImage:
     """
     An encoder's view of the image: all decisions are known, so many logits come from one call.
 
@@ -385,7 +383,8 @@ class _KnownImage(_Image):
 
     def __init__(self, network: WaveletContext, levels: list[torch.Tensor],
                  states: list[_LevelState]):
-        super().__init__(network, states)
+        self._network = network
+        self._states = states
         self._levels = levels
         self._logits = [{} for _ in levels]
         self._quantized = [{} for _ in levels]
@@ -407,7 +406,9 @@ class _KnownImage(_Image):
         if (plane, group) not in known:
             size = self._levels[index].numel()
             planes = range(plane, max(plane + 1, USUAL_PLANES if size <= SMALL_LEVEL else 0))
-            groups = range(len(self._states[index].groups)) if size < LARGE_LEVEL else [group]
+            groups = [group]
+            if size < LARGE_LEVEL:
+                groups = range(len(self._states[index].layout.groups))
             rows = self._logits_of(index, planes, groups)
             known.update(zip(product(planes, groups), rows))
         return known[plane, group]
@@ -429,11 +430,10 @@ class _KnownImage(_Image):
     def _logits_of(self, index: int, planes: Sequence[int],
                    groups: Sequence[int]) -> np.ndarray:
         """Return the logits of a level for groups of the first plane, then of the next."""
-        level, state = self._levels[index], self._states[index]
+        level, layout = self._levels[index], self._states[index].layout
         before, after = self._known(index, planes)
-        done = torch.stack([state.groups[:group].any(0) for group in groups])
         chosen = slice(groups[0], groups[-1] + 1)
-        known = torch.where(done, after[:, None], before[:, None]).flatten(0, 1)
+        known = torch.where(layout.done[chosen], after[:, None], before[:, None]).flatten(0, 1)
         above = torch.zeros(len(planes), 2 * BANDS, *level.shape[2:])
         if index:
             _, parent = self._known(index - 1, planes)
@@ -441,8 +441,8 @@ class _KnownImage(_Image):
             above = enlarged(features(parent, signs), *level.shape[2:])
         planes = torch.tensor(planes)
         return _logit_steps(self._network(
-            state.kind, features(known, torch.sign(level)), self.coded_sums(index)[chosen],
-            self._network.above_sums(state.kind, above, planes), planes))
+            layout.kind, features(known, torch.sign(level)), layout.coded_sums[chosen],
+            self._network.above_sums(layout.kind, above, planes), planes))
 
 
 def _table(tensors: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:

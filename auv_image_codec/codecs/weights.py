@@ -41,7 +41,6 @@ METADATA_KEY = 'auv_image_codec'
 FORMAT_VERSION = 1
 SUFFIX = '.safetensors'
 COMPRESSED = '.xz'
-PARTS = ('encoder', 'decoder')
 IDENTIFYING_PARTS = ('decoder', 'context')  # that decide what a packet means: one of each codec
 NETWORK_PREFIX = 'network.'         # of the keys of a network's own tensors
 SCALE_SUFFIX = '.row_scale'         # of the key that holds an int8 matrix's scales

@@ -55,6 +55,11 @@ def group_masks(kind: int, height: int, width: int) -> torch.Tensor:
     return torch.stack([light & even, light & ~even, ~light & even, ~light & ~even])
 
 
+def coded_before(groups: torch.Tensor) -> torch.Tensor:
+    """Return what is coded before each of group_masks(), bool [groups, 9, height, width]."""
+    return torch.cumsum(groups.int(), 0) - groups.int() > 0
+
+
 def features(magnitudes: torch.Tensor, signs: torch.Tensor) -> torch.Tensor:
     """
     Return what networks see of coefficients, float [N, 18, h, w].

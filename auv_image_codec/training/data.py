@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 import torch
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, Subset
 from tqdm import tqdm
 import webdataset
 from webdataset.tariterators import group_by_keys, tar_file_expander
@@ -56,6 +56,11 @@ class ImageArray:
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.keys)
+
+
+def evenly_spaced(images: np.ndarray, limit: int) -> Subset:
+    """Return at most so many items of an array, from its first to its last."""
+    return Subset(images, np.linspace(0, len(images) - 1, min(limit, len(images))).astype(int))
 
 
 def is_url(name: str | Path) -> bool:

@@ -19,18 +19,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.nn import functional
-from torch.utils.data import Subset
 from tqdm import tqdm
 
 from auv_image_codec.codecs.wavelet_entropy import entropy_tensors, WaveletEntropyModel
 from auv_image_codec.codecs.weights import read_weights, write_part
 from auv_image_codec.networks.bit_planes import PLANES, threshold
 from auv_image_codec.networks.wavelet_context import (
-    enlarged, features, fineness, group_masks, WaveletContext,
+    coded_before, enlarged, features, fineness, group_masks, WaveletContext,
 )
 from auv_image_codec.networks.wavelet_transform import band_masks, BANDS, WaveletTransform
 from auv_image_codec.training.augmentation import augment
-from auv_image_codec.training.data import as_network_input, ImageArray
+from auv_image_codec.training.data import as_network_input, evenly_spaced, ImageArray
 from auv_image_codec.training.model_card import card_heading, card_provenance, RunSummary
 from auv_image_codec.training.module import TrainingModule
 from auv_image_codec.training.recipe import number, Recipe
@@ -75,7 +74,7 @@ def plane_bits(network: WaveletContext, levels: list[torch.Tensor], plane: int) 
         active = significant.flatten(1).any(1)
         if active.any():
             groups = (group_masks(kind, *level.shape[2:]) & masks[index]).to(level.device)
-            done = torch.cumsum(groups.int(), 0) - groups.int() > 0
+            done = coded_before(groups)
             known = done.expand(len(level), *done.shape)
             own = features(torch.where(known, after[:, None], before[:, None]).flatten(0, 1),
                            (signs[:, None] * (old[:, None] | (known & significant[:, None]))
@@ -167,8 +166,7 @@ class WaveletContextTask(Task):
 
     def validation_images(self, validation: ImageArray):
         """Return as many images as the recipe wants."""
-        limit = min(self.recipe.network.validation_limit, len(validation))
-        return Subset(validation.images, np.linspace(0, len(validation) - 1, limit).astype(int))
+        return evenly_spaced(validation.images, self.recipe.network.validation_limit)
 
     def export(self, module: WaveletContextTraining, training: list[ImageArray],
                weights: Path) -> None:

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import Subset
 
 from auv_image_codec.codecs.weights import NETWORK_PREFIX, weights_path, write_part
 from auv_image_codec.errors import RecipeError, WeightsError
@@ -26,7 +25,7 @@ from auv_image_codec.networks.wavelet_context import fineness
 from auv_image_codec.networks.wavelet_restoration import SCALE, WaveletRestoration
 from auv_image_codec.networks.wavelet_transform import level_sizes
 from auv_image_codec.training.augmentation import augment
-from auv_image_codec.training.data import as_network_input, ImageArray
+from auv_image_codec.training.data import as_network_input, evenly_spaced, ImageArray
 from auv_image_codec.training.model_card import RunSummary, write_codec_card
 from auv_image_codec.training.module import TrainingModule
 from auv_image_codec.training.recipe import number, Recipe
@@ -166,8 +165,7 @@ class WaveletRestorationTask(Task):
 
     def validation_images(self, validation: ImageArray):
         """Return as many images as the recipe wants."""
-        limit = min(self.recipe.network.validation_limit, len(validation))
-        return Subset(validation.images, np.linspace(0, len(validation) - 1, limit).astype(int))
+        return evenly_spaced(validation.images, self.recipe.network.validation_limit)
 
     def export(self, module: WaveletRestorationTraining, training: list[ImageArray],
                weights: Path) -> None:
