@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """The surface's end of the link: frames from the modem in, latents out, requests back out."""
-from collections import deque, OrderedDict
+from collections import deque
 from dataclasses import dataclass
 import time
 from typing import Any, Deque, Dict, List, Optional, Tuple
@@ -32,7 +32,7 @@ from auv_image_codec.nodes.frame_transport import FrameTransport, transport_para
 from auv_image_codec.nodes.latent_conversion import latent_to_message
 from auv_image_codec.nodes.node_base import CodecNode, reliable, run_node, topic_problem
 from auv_image_codec.nodes.parameters import ParameterSpec
-from auv_image_codec.nodes.request_conversion import request_from_message
+from auv_image_codec.nodes.request_conversion import PacketStamps, request_from_message
 from auv_image_codec.srv import SendLinkRequest
 
 LATENT_DEPTH = 10
@@ -113,7 +113,7 @@ class LinkReceiverNode(CodecNode):
         self.statistics = {LINK: LinkStatistics(self._values)}
         self._transport = FrameTransport(self, self._receive)
         self._receiver: Optional[LinkReceiver] = None
-        self._stamps: 'OrderedDict[int, int]' = OrderedDict()
+        self._stamps = PacketStamps(KNOWN_PACKETS)
         self._latencies: Deque[float] = deque(maxlen=LATENCY_WINDOW)
         self._completeness: Deque[float] = deque(maxlen=LATENCY_WINDOW)
         self._requests_sent = 0
@@ -220,11 +220,7 @@ class LinkReceiverNode(CodecNode):
             return
         camera.sequence = max(camera.sequence or 0, sequence)
         self._receiver.shown(packet)
-        identity = packet_identity(packet.data)
-        self._stamps.pop(identity, None)
-        self._stamps[identity] = header.stamp_ns
-        while len(self._stamps) > KNOWN_PACKETS:
-            self._stamps.popitem(last=False)
+        self._stamps.add(packet_identity(packet.data), header.stamp_ns)
         self._completeness.append(completeness)
         self._latencies.append(
             (self.get_clock().now().nanoseconds - header.stamp_ns) / 1e9)
@@ -260,8 +256,7 @@ class LinkReceiverNode(CodecNode):
         return response
 
     def _more(self, stamp: int, wanted: int) -> MoreRequest:
-        identity = next((identity for identity, known in reversed(self._stamps.items())
-                         if not stamp or known == stamp), None)
+        identity = self._stamps.identity(stamp)
         if identity is None:
             raise RequestError('no image of this stamp was received')
         return self._receiver.more_of(identity, wanted)

@@ -12,7 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """The vehicle's end of the link: latents in, frames for the modem out, requests back in."""
-from collections import OrderedDict
 from dataclasses import dataclass
 import math
 from typing import Any, Dict, List, Optional
@@ -37,7 +36,8 @@ from auv_image_codec.nodes.frame_transport import FrameTransport, transport_para
 from auv_image_codec.nodes.latent_conversion import latent_from_message, stamp_to_ns
 from auv_image_codec.nodes.node_base import CodecNode, reliable, run_node, topic_problem
 from auv_image_codec.nodes.parameters import ParameterSpec
-from auv_image_codec.nodes.request_conversion import request_from_message, request_to_message
+from auv_image_codec.nodes.request_conversion import (
+    PacketStamps, request_from_message, request_to_message)
 from auv_image_codec.srv import SendLinkRequest
 
 LATENT_DEPTH = 10
@@ -137,7 +137,7 @@ class LinkSenderNode(CodecNode):
         self._transport = FrameTransport(self, self._receive)
         self._sender: Optional[LinkSender] = None
         self._profile = None
-        self._stamps: 'OrderedDict[int, int]' = OrderedDict()
+        self._stamps = PacketStamps(2 * LARGEST_STORE)
         self._requests = None
         self._encoder = None
         self._told: Dict[str, Any] = {}
@@ -254,9 +254,7 @@ class LinkSenderNode(CodecNode):
         except Exception as error:
             self.defect(LINK, error)
             return
-        self._stamps[packet_identity(packet)] = stamp
-        while len(self._stamps) > 2 * LARGEST_STORE:
-            self._stamps.popitem(last=False)
+        self._stamps.add(packet_identity(packet), stamp)
         self._wake()
 
     def _wake(self) -> None:
@@ -328,8 +326,7 @@ class LinkSenderNode(CodecNode):
         try:
             request = self._sender.receive(data)
             if request is not None:
-                self._requests.publish(request_to_message(
-                    request, lambda identity: self._stamps.get(identity, 0)))
+                self._requests.publish(request_to_message(request, self._stamps.stamp))
                 self._apply_budget(request)
         except Exception as error:
             self.defect(LINK, error)
@@ -351,8 +348,7 @@ class LinkSenderNode(CodecNode):
         return response
 
     def _more(self, stamp: int, wanted: int) -> MoreRequest:
-        identity = next((identity for identity, known in reversed(self._stamps.items())
-                         if not stamp or known == stamp), None)
+        identity = self._stamps.identity(stamp)
         if identity is None:
             raise RequestError('no image of this stamp was sent')
         return MoreRequest(identity, 0, wanted)

@@ -11,13 +11,46 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""LinkRequest messages to requests of the back channel, and back."""
-from typing import Callable
+"""LinkRequest messages to requests of the back channel, and back; and the images they name."""
+from collections import OrderedDict
+from typing import Callable, Optional
 
 from auv_image_codec.errors import RequestError
 from auv_image_codec.link.requests import (
     BudgetRequest, MoreRequest, Request, ResendRequest)
 from auv_image_codec.msg import LinkRequest
+
+
+class PacketStamps:
+    """
+    The capture times of the newest packets: messages name images by them, the link by identity.
+
+    :param limit: of packets that are remembered.
+    """
+
+    def __init__(self, limit: int):
+        self._limit = limit
+        self._stamps: 'OrderedDict[int, int]' = OrderedDict()
+
+    def add(self, identity: int, stamp: int) -> None:
+        """Remember a packet as the newest; its stamp is in nanoseconds."""
+        self._stamps.pop(identity, None)
+        self._stamps[identity] = stamp
+        if len(self._stamps) > self._limit:
+            self._stamps.popitem(last=False)
+
+    def stamp(self, identity: int) -> int:
+        """Return the stamp of a packet; 0 if it is not known."""
+        return self._stamps.get(identity, 0)
+
+    def identity(self, stamp: int) -> Optional[int]:
+        """Return the newest packet of a stamp (0 for any); None if it is not known."""
+        return next((identity for identity, known in reversed(self._stamps.items())
+                     if not stamp or known == stamp), None)
+
+    def clear(self) -> None:
+        """Forget all packets."""
+        self._stamps.clear()
 
 
 def request_from_message(message: LinkRequest,
