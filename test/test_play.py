@@ -26,6 +26,7 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 
+from auv_image_codec.cli import play as play_module
 from auv_image_codec.cli.main import main
 from auv_image_codec.evaluation.bags import BagReader
 from auv_image_codec.resources import share_directory
@@ -70,6 +71,15 @@ def write_bag(path: Path) -> Path:
                 writer.write(connection, START_NS + number * 5 * 10**8, typestore.serialize_cdr(
                     message_type(f'{topic} {number}'), type_name))
     return path
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """Give the signals back that the command takes where it runs in this process."""
+    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in former.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope='module')
@@ -276,6 +286,40 @@ def test_interrupted_while_waiting(listener, play, bag):
     status, output, errors = player.finish()
     assert (status, errors) == (0, '')
     assert output.startswith('stopped after 0 messages')
+
+
+def test_interrupted_anywhere(monkeypatch, capsys, bag):
+    """From whichever of its functions Ctrl-C strikes in, it ends the same way."""
+    pytest.importorskip('rclpy', reason='rclpy is not installed: nothing can be played')
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(DOMAIN))
+    python = signal.getsignal(signal.SIGINT)
+    seen, struck = set(), ['something']
+
+    def strike(frame, event, argument):
+        """Interrupt, once in a run, a function that was not interrupted before."""
+        code = frame.f_code
+        if (event == 'call' and code.co_filename == play_module.__file__ and code not in seen
+                and signal.getsignal(signal.SIGINT) is not python):
+            sys.setprofile(None)
+            seen.add(code)
+            struck.append(code.co_name)
+            signal.raise_signal(signal.SIGINT)
+
+    while struck:
+        struck.clear()
+        signal.signal(signal.SIGINT, python)
+        sys.setprofile(strike)
+        try:
+            status = main(['play', str(bag), '--topics', '/chatter', '--rate', '100',
+                           '--clock', '100', '--delay', '0.01'])
+        finally:
+            sys.setprofile(None)
+        output, errors = capsys.readouterr()
+        assert (status, errors) == (0, ''), struck
+        late = {'wait_until_delivered', '__exit__'}.issuperset(struck)
+        assert output.startswith('played 5 messages' if late else 'stopped after'), struck
+    assert {'_playable_topics', '__enter__', '_create_publisher', 'wait_for_subscribers', 'sleep',
+            'play', '_publish_clock', '__exit__'} <= {code.co_name for code in seen}
 
 
 def test_nobody_listens(listener, play, bag):

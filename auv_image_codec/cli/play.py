@@ -33,6 +33,8 @@ from auv_image_codec.errors import AuvImageCodecError, BagError
 
 CLOCK_TOPIC = '/clock'
 _ACKNOWLEDGE_TIMEOUT_S = 10.0
+# How long a signal may go unnoticed: nothing wakes a sleeping process but an exception.
+_LONGEST_SLEEP_S = 0.05
 
 
 def _positive(text: str) -> float:
@@ -120,15 +122,53 @@ def _message_class(type_name: str):
         raise ImportError(f'no message type {type_name}') from error
 
 
+class Interruption:
+    """
+    SIGINT and SIGTERM, noted whenever they come, but acted on only where the code looks for them.
+
+    So they find nothing half made, and the command ends in one way only.
+    """
+
+    def __init__(self):
+        """Take both signals for the rest of the process, in its main thread."""
+        self._noted = False
+        # SIGINT, too: a shell starts background jobs with it ignored.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    def _note(self, signal_number: int, frame: object) -> None:
+        self._noted = True
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if one of the signals has come."""
+        if self._noted:
+            raise KeyboardInterrupt
+
+    def sleep(self, seconds: float) -> None:
+        """
+        Sleep.
+
+        :raises KeyboardInterrupt: as soon as one of the signals has come.
+        """
+        end = time.monotonic() + seconds
+        while True:
+            self.check()
+            left = end - time.monotonic()
+            if left <= 0:
+                return
+            time.sleep(min(left, _LONGEST_SLEEP_S))
+
+
 class Player:
     """
     Publish messages of a bag with its timing.
 
-    Use it as a context manager: it creates and destroys the ROS context and node.
+    Use it as a context manager: it creates and destroys the ROS context and node. What it waits
+    for ends with KeyboardInterrupt.
     """
 
     def __init__(self, topics: dict, remappings: dict[str, str], qos: str,
-                 clock_hz: float | None, ros_args: list[str] | None):
+                 clock_hz: float | None, ros_args: list[str] | None, interruption: Interruption):
         """
         Take what to publish, but open nothing yet.
 
@@ -137,6 +177,7 @@ class Player:
         :param qos: ``recorded``, ``reliable`` or ``best_effort``.
         :param clock_hz: messages a second on /clock, or None for none.
         :param ros_args: arguments for rclpy, without ``--ros-args``.
+        :param interruption: the signals that end it.
         """
         self._topics = topics
         self._remappings = remappings
@@ -144,6 +185,7 @@ class Player:
         self._clock_period_s = 1 / clock_hz if clock_hz else None
         self._next_tick_s = 0.0
         self._ros_args = ['--ros-args', *ros_args] if ros_args else []
+        self._interruption = interruption
         self._publishers: dict = {}
         self._clock_publisher = None
         self.sent = 0
@@ -152,7 +194,7 @@ class Player:
     def __enter__(self) -> Player:
         """Create the node and its publishers."""
         self._rclpy = _import_rclpy()
-        # Ctrl-C has to reach the waiting loop below, so rclpy must not take the signals.
+        # The signals are taken already; rclpy must not take them away.
         self._rclpy.init(args=self._ros_args,
                          signal_handler_options=self._rclpy.SignalHandlerOptions.NO)
         try:
@@ -213,10 +255,10 @@ class Player:
             if self._clock_publisher is not None and now >= self._next_tick_s:
                 self._publish_clock(recorded_time_ns(now))
                 self._next_tick_s = now + self._clock_period_s
+            wake = due_s if self._clock_publisher is None else min(due_s, self._next_tick_s)
+            self._interruption.sleep(wake - now)
             if now >= due_s:
                 return
-            wake = due_s if self._clock_publisher is None else min(due_s, self._next_tick_s)
-            time.sleep(max(wake - now, 0))
 
     def wait_for_subscribers(self, count: int, timeout_s: float) -> None:
         """
@@ -233,7 +275,7 @@ class Player:
                         f'{publisher.topic_name} has {present} of {count} subscribers after '
                         f'{timeout_s:g} s: are they running, in the same ROS_DOMAIN_ID, and with '
                         'a QoS that matches?')
-                time.sleep(0.02)
+                self._interruption.sleep(0.02)
 
     def play(self, bag, rate: float, on_message: Callable[[], object]) -> None:
         """Publish the bag's messages once, and return when the last one is due to end."""
@@ -265,9 +307,13 @@ class Player:
         """Wait until reliable subscribers have acknowledged every message."""
         from rclpy.duration import Duration
         for publisher in self._publishers.values():
-            if not publisher.wait_for_all_acked(Duration(seconds=_ACKNOWLEDGE_TIMEOUT_S)):
-                print_error(f'play: {publisher.topic_name}: a subscriber did not acknowledge '
-                            f'every message within {_ACKNOWLEDGE_TIMEOUT_S:g} s')
+            deadline = time.monotonic() + _ACKNOWLEDGE_TIMEOUT_S
+            while not publisher.wait_for_all_acked(Duration(seconds=_LONGEST_SLEEP_S)):
+                self._interruption.check()
+                if time.monotonic() > deadline:
+                    print_error(f'play: {publisher.topic_name}: a subscriber did not acknowledge '
+                                f'every message within {_ACKNOWLEDGE_TIMEOUT_S:g} s')
+                    break
 
 
 def _playable_topics(bag, names: list[str] | None) -> dict:
@@ -294,14 +340,12 @@ def _playable_topics(bag, names: list[str] | None) -> dict:
     return playable
 
 
-def _interrupt(signal_number: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
 def run(args: argparse.Namespace) -> int:
     """Play the bag, and return the exit status."""
     if args.wait_for_subscribers < 0:
         raise UsageError('--wait-for-subscribers must not be negative')
+    # Before all that takes time, which on a slow machine is seconds.
+    interruption = Interruption()
     from auv_image_codec.evaluation.bags import BagReader
     with BagReader(args.bag) as bag:
         bag.select(args.topics)
@@ -311,22 +355,21 @@ def run(args: argparse.Namespace) -> int:
                                f'{", ".join(bag.topics) or "none"}')
         _import_rclpy()
         topics = _playable_topics(bag, args.topics)
-        # Set both: a shell starts background jobs with SIGINT ignored.
-        signal.signal(signal.SIGINT, _interrupt)
-        signal.signal(signal.SIGTERM, _interrupt)
-        with Player(topics, dict(args.remap), args.qos, args.clock, args.ros_args) as player:
-            return _play(player, bag, topics, args)
+        with Player(topics, dict(args.remap), args.qos, args.clock, args.ros_args,
+                    interruption) as player:
+            return _play(player, bag, topics, args, interruption)
 
 
-def _play(player: Player, bag, topics: dict, args: argparse.Namespace) -> int:
+def _play(player: Player, bag, topics: dict, args: argparse.Namespace,
+          interruption: Interruption) -> int:
     """Play once or in a loop, with a progress bar, until the end or Ctrl-C."""
     from tqdm import tqdm
     total = sum(topic.message_count for topic in topics.values())
-    interrupted = False
+    outcome = 'played'
     start_s = end_s = time.monotonic()
     try:
         player.wait_for_subscribers(args.wait_for_subscribers, args.wait_timeout)
-        time.sleep(args.delay)
+        interruption.sleep(args.delay)
         start_s = time.monotonic()
         with tqdm(total=None if args.loop else total, unit='message', leave=False,
                   disable=not sys.stderr.isatty()) as bar:
@@ -337,11 +380,10 @@ def _play(player: Player, bag, topics: dict, args: argparse.Namespace) -> int:
         end_s = time.monotonic()
         player.wait_until_delivered()
     except KeyboardInterrupt:
-        interrupted = True
+        outcome = 'stopped after'
         end_s = time.monotonic()
-    print(f'{"stopped after" if interrupted else "played"} {player.sent} messages on '
-          f'{len(topics)} topic{"s" if len(topics) > 1 else ""} in '
-          f'{end_s - start_s:.1f} s', flush=True)
+    print(f'{outcome} {player.sent} messages on {len(topics)} topic'
+          f'{"s" if len(topics) > 1 else ""} in {end_s - start_s:.1f} s', flush=True)
     if player.failed:
         print_error(f'play: {player.failed} messages were not sent')
     return 1 if player.failed else 0
