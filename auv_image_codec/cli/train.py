@@ -17,6 +17,13 @@ import math
 from pathlib import Path
 
 
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'is {value}, must be at least 1')
+    return value
+
+
 def add_parser(subparsers) -> argparse.ArgumentParser:
     """Add this command to the command line."""
     parser = subparsers.add_parser(
@@ -33,6 +40,9 @@ def add_parser(subparsers) -> argparse.ArgumentParser:
     parser.add_argument('--max-minutes', type=float, default=math.inf,
                         help='stop then, with usable weights')
     parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
+    parser.add_argument('--devices', type=_count, default=1, metavar='N',
+                        help='how many of them; each takes its share of every batch (default: '
+                             '%(default)s)')
     return parser
 
 
@@ -43,8 +53,9 @@ def run(args: argparse.Namespace) -> int:
 
     run_directory = args.run or Path('runs') / args.recipe.stem
     weights = args.weights or run_directory / 'weights'
-    train(args.recipe, args.data, run_directory, weights, args.max_minutes,
-          args.device)
+    if not train(args.recipe, args.data, run_directory, weights, args.max_minutes,
+                 args.device, args.devices):
+        return 0        # not the first of several processes: that one shows the card
     card = task_class(load_recipe(args.recipe).network.type).card
     print((weights / card).read_text())
     return 0

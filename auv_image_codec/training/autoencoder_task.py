@@ -30,7 +30,7 @@ from auv_image_codec.training.export import CODEC, export_autoencoder
 from auv_image_codec.training.model_card import RunSummary, write_codec_card
 from auv_image_codec.training.module import TrainingModule
 from auv_image_codec.training.recipe import number
-from auv_image_codec.training.tasks import Task
+from auv_image_codec.training.tasks import Curves, Task
 
 
 @dataclass(frozen=True)
@@ -43,19 +43,31 @@ class AutoencoderRecipe:
     principal_components_start: bool = True
     direct_path_learning_rate_factor: float = number(1.0, 0, 1)     # of what that start finds
     quantization_step: float = number(0.25, 1e-6, 1e6)  # of the latent, see training.calibration
+    quantization_aware: bool = False    # train and validate with latents of whole steps
 
 
 class Autoencoder(nn.Module):
-    """Both halves, joined for training."""
+    """
+    Both halves, joined for training.
+
+    With ``quantization_aware``, the decoder gets the nearest multiples of the quantization step,
+    as packets bring them, and gradients pass as if it got the latent itself. Principal components
+    have the packet's units (training.calibration) and learn slowly, so that they keep them.
+    """
 
     def __init__(self, network: AutoencoderRecipe):
         super().__init__()
+        self._step = network.quantization_step if network.quantization_aware else 0
         self.encoder = AutoencoderEncoder(network.latent_dim, network.encoder_cell_channels)
         self.decoder = AutoencoderDecoder(network.latent_dim)
 
     def forward(self, images):
         """Reconstruct float images [N, 3, 224, 224] in 0..1."""
-        return self.decoder(self.encoder(images))
+        latents = self.encoder(images)
+        if self._step:
+            whole = (latents / self._step).round() * self._step
+            latents = latents + (whole - latents).detach()
+        return self.decoder(latents)
 
     def direct_parameters(self):
         """Return the parameters that start as principal components."""
@@ -69,19 +81,19 @@ class AutoencoderTraining(TrainingModule):
     def training_step(self, batch, _):
         """Return the mean squared error of a uint8 batch [N, H, W, 3]."""
         images = augment(as_network_input(batch), self.recipe.augmentation,
-                         self.recipe.optimization.seed, self.global_step)
+                         self.recipe.optimization.seed, self.global_step, self.share)
         images = images.to(memory_format=torch.channels_last)
         loss = functional.mse_loss(self.network(images), images)
-        self.log('train_mse', loss, prog_bar=True)
+        self.log('train_mse', loss, prog_bar=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch, _):
         """Log the mean over images of the mean squared error and of PSNR."""
         images = as_network_input(batch)
         errors = (self.averaged(images).clamp(0, 1) - images).square().mean((1, 2, 3))
-        self.log('validation_mse', errors.mean(), prog_bar=True, batch_size=len(images))
-        self.log('validation_psnr_db', (-10 * torch.log10(errors)).mean(), prog_bar=True,
-                 batch_size=len(images))
+        for name, values in (('mse', errors), ('psnr_db', -10 * torch.log10(errors))):
+            self.log(f'validation_{name}', values.mean(), prog_bar=True, batch_size=len(images),
+                     sync_dist=True)
 
     def parameter_groups(self) -> list[dict]:
         """Return the deep paths, and the direct ones at their own learning rate."""
@@ -97,6 +109,7 @@ class AutoencoderTask(Task):
     """Both halves of the autoencoder."""
 
     NetworkRecipe = AutoencoderRecipe
+    divides_batches = True
 
     def __init__(self, recipe, files):
         super().__init__(recipe, files)
@@ -104,6 +117,13 @@ class AutoencoderTask(Task):
             raise RecipeError(
                 f'{recipe.name}: an autoencoder takes whole images of {INPUT_SIZE} pixels a side: '
                 'leave out data.input_size and augmentation.crop_size')
+        if recipe.network.quantization_aware:
+            if not recipe.network.principal_components_start:
+                raise RecipeError(
+                    f'{recipe.name}: network.quantization_aware: needs '
+                    'network.principal_components_start: the latents of a random start have no '
+                    'unit to quantize in')
+            self.curves = Curves(validation_label='validation PSNR, dB (quantized)')
 
     def create_module(self, steps_per_epoch: int) -> AutoencoderTraining:
         """Return what is trained, at its random start."""
@@ -128,5 +148,7 @@ class AutoencoderTask(Task):
         network = self.recipe.network
         facts = {'network': f'{network.type}, latent of {network.latent_dim} dimensions',
                  'start': 'principal components of the training images, in closed form'
-                 if network.principal_components_start else 'random'}
+                 if network.principal_components_start else 'random',
+                 'trained with': 'latents of whole quantization steps'
+                 if network.quantization_aware else 'latents as they are, not quantized'}
         return write_codec_card(weights, CODEC, self.recipe, recipe_path, run, sets, facts)

@@ -154,6 +154,19 @@ class Place:
                      self.height // cell, self.width // cell)
 
 
+@dataclass(frozen=True)
+class Share:
+    """What one of several processes takes of every batch: the index-th of count equal parts."""
+
+    index: int = 0
+    count: int = 1
+
+    def of(self, batch):
+        """Return this part of what has a length and can be sliced."""
+        size = len(batch) // self.count
+        return batch[self.index * size:(self.index + 1) * size]
+
+
 class TrainingBatches(IterableDataset):
     """
     Endless shuffled, augmented batches, each a function of the seed and the step alone.
@@ -167,7 +180,11 @@ class TrainingBatches(IterableDataset):
     :param first_step: returns the step to go on from when iteration starts.
     :param crop_size: pixels a side that are cut out of every image; 0 for whole images.
     :param crop_grid: crops start at multiples of so many pixels.
+
+    ``share`` is what this process takes of every batch: all of it, unless it is set.
     """
+
+    share = Share()
 
     def __init__(self, arrays, weights, batch_size, seed, first_step, crop_size=0, crop_grid=1):
         self.arrays = arrays
@@ -185,7 +202,7 @@ class TrainingBatches(IterableDataset):
                                           for place in self.places(step)]))
 
     def places(self, step: int) -> list[Place]:
-        """Return what the batch of a step consists of."""
+        """Return what this process's share of the batch of a step consists of."""
         generator = np.random.default_rng((self.seed, step))
         indices = generator.choice(len(self.probabilities), self.batch_size, replace=False,
                                    p=self.probabilities)
@@ -195,9 +212,10 @@ class TrainingBatches(IterableDataset):
         steps = [(side - cut) // self.crop_grid + 1 for side, cut in zip((height, width), size)]
         corners = generator.integers(0, steps, (self.batch_size, 2)) * self.crop_grid
         numbers = np.searchsorted(self.starts, indices, side='right') - 1
+        drawn = self.share.of(list(zip(numbers, indices, mirrored, corners)))
         return [Place(int(number), int(index - self.starts[number]), bool(mirror), int(top),
                       int(left), *size)
-                for number, index, mirror, (top, left) in zip(numbers, indices, mirrored, corners)]
+                for number, index, mirror, (top, left) in drawn]
 
     @staticmethod
     def cut(arrays: list[np.ndarray], place: Place) -> np.ndarray:

@@ -123,9 +123,11 @@ class EnhancerTraining(TrainingModule):
             judged = functional_call(self.discriminator, frozen, (enhanced, decoded))
             losses['adversarial'] = (judged - 1).square().mean()
         for name, value in losses.items():
-            self.log(f'train_{name}', value, prog_bar=True)
+            self.log(f'train_{name}', value, prog_bar=True, sync_dist=True)
         if network.mse_limit:
-            excess = losses['mse'].detach() / functional.mse_loss(decoded, images)
+            errors = torch.stack([losses['mse'].detach(), functional.mse_loss(decoded, images)])
+            enhanced_mse, decoded_mse = self.trainer.strategy.reduce(errors, reduce_op='mean')
+            excess = enhanced_mse / decoded_mse
             self.mse_weight *= torch.exp(LIMIT_RATE * (excess - network.mse_limit).clamp(-1, 1))
             self.mse_weight.clamp_(*MSE_WEIGHTS)
             self.log('mse_weight', self.mse_weight)
@@ -133,13 +135,13 @@ class EnhancerTraining(TrainingModule):
         # a copy: the next step changes the weight in place
         weights['mse'] = self.mse_weight.clone()
         loss = sum(weights[name] * value for name, value in losses.items())
-        self.log('train_loss', loss)
+        self.log('train_loss', loss, sync_dist=True)
         if self.discriminator is None:
             return loss
         clear = self.discriminator(images, decoded)
         made = self.discriminator(enhanced.detach(), decoded)
         judging = ((clear - 1).square().mean() + made.square().mean()) / 2
-        self.log('train_discriminator', judging, prog_bar=True)
+        self.log('train_discriminator', judging, prog_bar=True, sync_dist=True)
         return loss + judging
 
     def validation_step(self, batch, _):
@@ -160,7 +162,8 @@ class EnhancerTraining(TrainingModule):
         loss = (network.perceptual_weight * perceptual + self.mse_weight * (errors - allowed)
                 + network.l1_weight * (enhanced - images).abs().mean((1, 2, 3)))
         for name, values in (('loss', loss), ('mse', errors), ('lpips', lpips)):
-            self.log(f'validation_{name}', values.mean(), prog_bar=True, batch_size=len(images))
+            self.log(f'validation_{name}', values.mean(), prog_bar=True, batch_size=len(images),
+                     sync_dist=True)
 
     def configure_gradient_clipping(self, optimizer, gradient_clip_val=None,
                                     gradient_clip_algorithm=None):
@@ -237,6 +240,7 @@ class EnhancerTask(Task):
 
     NetworkRecipe = EnhancerRecipe
     monitor = 'validation_loss'
+    divides_batches = True
     curves = Curves('train_loss', 'training loss of the generator', 'validation_lpips',
                     'validation LPIPS')
 

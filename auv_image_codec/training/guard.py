@@ -61,7 +61,8 @@ class DivergenceGuard(Callback):
 
         :raises DivergenceError: if it keeps diverging from there.
         """
-        loss = float(outputs['loss'])
+        # the mean over all processes: they must judge alike
+        loss = float(trainer.strategy.reduce(outputs['loss'], reduce_op='mean'))
         limit = math.inf
         if self._count >= RUNNING_MEAN_STEPS:
             limit = EXPLOSION_FACTOR * abs(self._mean)

@@ -61,7 +61,8 @@ def card_heading(recipe: Recipe, recipe_path: Path, run: RunSummary,
         *(f'| {name} | {fact} |' for name, fact in facts.items()),
         f'| steps | {run.steps:,} of {optimization.batch_size} images, which is '
         f'{run.steps * optimization.batch_size / run.images:.1f} of {optimization.epochs} epochs; '
-        f'kept: the average of the weights at step {run.best_step:,}, best on validation |',
+        f'kept: the {"average of the " if optimization.averaging_decay else ""}weights at step '
+        f'{run.best_step:,}, best on validation |',
         f'| seed | {optimization.seed} |',
         f'| device | {run.device} |',
         f'| finished | {date.today().isoformat()}, auv_image_codec {__version__} |', '']

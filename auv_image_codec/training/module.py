@@ -19,7 +19,7 @@ import lightning
 import torch
 from torch import nn
 
-from auv_image_codec.training.data import as_network_input
+from auv_image_codec.training.data import as_network_input, Share
 from auv_image_codec.training.recipe import OptimizationRecipe, Recipe
 
 
@@ -32,10 +32,14 @@ class TrainingModule(lightning.LightningModule):
     Progress is counted in steps, never in Lightning's epochs: batches and the learning rate are
     functions of the step alone, so a run goes on exactly where a checkpoint was written.
 
+    ``share`` is what this process sees of every batch: all of it, unless it is set.
+
     :param recipe: the run's recipe.
     :param steps_per_epoch: of the training images at the recipe's batch size.
     :param network: what is trained and averaged.
     """
+
+    share = Share()
 
     def __init__(self, recipe: Recipe, steps_per_epoch: int, network: nn.Module):
         super().__init__()

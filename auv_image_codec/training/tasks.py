@@ -91,6 +91,8 @@ class Task(ABC):
     monitor = 'validation_mse'      # logged by validation_step; the lowest gives best.ckpt
     curves = Curves()
     card = 'model_card.md'          # what write_card writes
+    # whether shares of a batch, one for each of several processes, add up to the whole batch
+    divides_batches = False
 
     def __init__(self, recipe: Recipe, files: RunFiles):
         self.recipe = recipe

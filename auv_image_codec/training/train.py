@@ -18,6 +18,7 @@ import math
 import os
 from pathlib import Path
 import shutil
+import signal
 import time
 import warnings
 
@@ -25,13 +26,14 @@ import lightning
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.strategies import DDPStrategy
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from auv_image_codec.errors import RecipeError, TrainingDataError
-from auv_image_codec.training.data import ImageArray, read_manifest
+from auv_image_codec.training.data import ImageArray, read_manifest, Share
 from auv_image_codec.training.figures import (
     draw_loss_curves, draw_reconstructions, write_strip,
 )
@@ -64,6 +66,10 @@ class _AtomicCheckpointIO(TorchCheckpointIO):
                 'untouched, and the same command goes on from there') from error
 
 
+class _StoppedTogether(KeyboardInterrupt):
+    """Raised in all processes of a run after the same step."""
+
+
 class _SaveOnStop(Callback):
     """Save the last checkpoint also when the time is up, on Ctrl-C and on SIGTERM."""
 
@@ -74,7 +80,9 @@ class _SaveOnStop(Callback):
         trainer.save_checkpoint(self._path)
 
     def on_exception(self, trainer, pl_module, exception):
-        if not isinstance(exception, TrainingDataError):
+        # saving waits for all processes: only some exceptions are raised in all of them
+        if isinstance(exception, _StoppedTogether) or (
+                trainer.world_size == 1 and not isinstance(exception, TrainingDataError)):
             trainer.save_checkpoint(self._path)
 
 
@@ -85,7 +93,8 @@ class _StepProgress(Callback):
         self._bar = None
 
     def on_train_start(self, trainer, pl_module):
-        self._bar = tqdm(total=trainer.max_steps, initial=trainer.global_step, unit='step',
+        self._bar = tqdm(disable=None if trainer.is_global_zero else True,
+                         total=trainer.max_steps, initial=trainer.global_step, unit='step',
                          desc=f'training {pl_module.recipe.name}')
 
     def on_train_batch_end(self, trainer, *_):
@@ -108,8 +117,34 @@ class _StopInTime(Callback):
         self._end = time.monotonic() + 60 * minutes
 
     def on_train_batch_end(self, trainer, *_):
-        if time.monotonic() >= self._end:
-            trainer.should_stop = True
+        if self._end < math.inf:
+            # clocks differ: one decision for all processes
+            trainer.should_stop |= trainer.strategy.reduce_boolean_decision(
+                time.monotonic() >= self._end, all=False)
+
+
+class _StopTogether(Callback):
+    """
+    Stop several processes after the same step on Ctrl-C and SIGTERM, whichever of them it reached.
+
+    A second signal ends a process at once.
+    """
+
+    def __init__(self):
+        self._asked = False
+
+    def on_train_start(self, trainer, pl_module):
+        # Lightning's own handlers, set before, would stop each process somewhere else
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+
+    def _ask(self, number, _):
+        self._asked = True
+        signal.signal(number, signal.SIG_DFL)
+
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.strategy.reduce_boolean_decision(self._asked, all=False):
+            raise _StoppedTogether
 
 
 class _DrawReconstructions(Callback):
@@ -120,13 +155,15 @@ class _DrawReconstructions(Callback):
         self._directory = directory
 
     def on_validation_end(self, trainer, pl_module):
+        if not trainer.is_global_zero:
+            return
         with torch.no_grad():
             shown = pl_module.preview(self._images.to(pl_module.device)).float().cpu()
         write_strip(shown, self._directory / f'{trainer.global_step:08d}.png')
 
 
 def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights: Path,
-          max_minutes: float = math.inf, device: str = 'auto') -> dict:
+          max_minutes: float = math.inf, device: str = 'auto', devices: int = 1) -> dict:
     """
     Train a recipe, or go on where its run directory stopped, and write weights.
 
@@ -138,8 +175,12 @@ def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights:
     :param max_minutes: stop then, with weights of the best checkpoint so far; the same command
         goes on from there.
     :param device: 'auto', 'cpu' or 'cuda'.
-    :returns: the results that the model card states, by set of images.
-    :raises RecipeError: if the recipe is wrong, or not the one the run directory began with.
+    :param devices: how many of them; each has a process of its own. The first one starts the
+        others with its own command line, so more than one are for commands, not for notebooks.
+    :returns: the results that the model card states, by set of images; empty in all processes
+        but the first.
+    :raises RecipeError: if the recipe is wrong, or not the one the run directory began with, or
+        does not suit so many devices.
     :raises TrainingDataError: if images cannot be read or checkpoints cannot be written.
     """
     recipe = load_recipe(recipe_path)
@@ -149,6 +190,7 @@ def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights:
 
     files = RunFiles(Path(data_directory), run_directory)
     task = create_task(recipe, files)
+    share = _share(task, device, devices)
     training = [task.load_images(name) for name in recipe.data.train]
     images = sum(map(len, training))
     datasets = _datasets(recipe, training, files)
@@ -157,18 +199,20 @@ def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights:
     last = run_directory / LAST_CHECKPOINT
     lightning.seed_everything(recipe.optimization.seed, verbose=False)
     module = task.create_module(steps_per_epoch)
-    if not last.is_file():
+    module.share = share
+    # all processes begin with the first one's weights
+    if not last.is_file() and share.index == 0:
         task.start_from_data(module, training)
         module.restart_average()
     module.to(memory_format=torch.channels_last)
 
     shown = validation.images[:SHOWN_IMAGES]
     strips = run_directory / 'reconstructions'
-    trainer = _trainer(task, steps_per_epoch, device,
+    trainer = _trainer(task, steps_per_epoch, device, devices,
                        [_DrawReconstructions(shown, strips), _StopInTime(max_minutes)])
     best_step = 0
     if recipe.optimization.epochs:
-        loaders = _loaders(task, training, datasets, validation, trainer)
+        loaders = _loaders(task, training, datasets, validation, trainer, share)
         with warnings.catch_warnings():
             # batches come from memory, and as functions of the step they resume by themselves
             for expected in ('.*does not have many workers', '.*dataloader is not resumable',
@@ -177,6 +221,10 @@ def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights:
                 warnings.filterwarnings('ignore', expected)
             trainer.fit(module, *loaders, ckpt_path=last if last.is_file() else None,
                         weights_only=True)
+        if devices > 1:
+            torch.distributed.destroy_process_group()
+        if share.index > 0:
+            return {}
         best_step = trainer.global_step
         best = run_directory / BEST_CHECKPOINT
         if best.is_file():
@@ -189,8 +237,9 @@ def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights:
     sets = {'validation': validation}
     if recipe.data.test:
         sets['test'] = task.load_images(recipe.data.test)
-    summary = RunSummary(trainer.global_step, best_step, str(trainer.strategy.root_device),
-                         images, Counter(datasets))
+    used = str(trainer.strategy.root_device) if devices == 1 else (
+        f'{devices} x {trainer.strategy.root_device.type}')
+    summary = RunSummary(trainer.global_step, best_step, used, images, Counter(datasets))
     return task.write_card(weights, recipe_path, summary, sets)
 
 
@@ -204,6 +253,26 @@ def _keep_recipe(recipe_path: Path, recipe: Recipe, run_directory: Path) -> None
             'directory, or remove that one')
 
 
+def _share(task: Task, device: str, devices: int) -> Share:
+    """Return what this process takes of every batch; RecipeError if batches cannot be shared."""
+    if devices == 1:
+        return Share()
+    recipe = task.recipe
+    batch_size = recipe.optimization.batch_size
+    if not task.divides_batches:
+        raise RecipeError(f'{recipe.name}: a recipe of type {recipe.network.type} trains on one '
+                          f'device, not on {devices}')
+    if batch_size % devices:
+        raise RecipeError(f'{recipe.name}: optimization.batch_size: is {batch_size}, must be a '
+                          f'multiple of the {devices} devices')
+    found = torch.cuda.device_count()
+    if device == 'cuda' or device == 'auto' and found:
+        if found < devices:
+            raise RecipeError(f'{recipe.name}: {devices} devices: there are {found}')
+    # set for the processes that the first one starts
+    return Share(int(os.environ.get('LOCAL_RANK', 0)), devices)
+
+
 def _datasets(recipe: Recipe, training: list[ImageArray], files: RunFiles) -> list[str]:
     """Return the dataset of every training image; an empty list if the recipe has no manifest."""
     if not recipe.data.manifest:
@@ -214,7 +283,7 @@ def _datasets(recipe: Recipe, training: list[ImageArray], files: RunFiles) -> li
 
 
 def _loaders(task: Task, training: list[ImageArray], datasets: list[str], validation: ImageArray,
-             trainer: lightning.Trainer) -> tuple[DataLoader, DataLoader]:
+             trainer: lightning.Trainer, share: Share) -> tuple[DataLoader, DataLoader]:
     recipe = task.recipe
     unknown = set(recipe.data.sampling_weights) - set(datasets)
     if unknown:
@@ -224,9 +293,15 @@ def _loaders(task: Task, training: list[ImageArray], datasets: list[str], valida
     weights = [recipe.data.sampling_weights.get(dataset, 1.0) for dataset in datasets]
     weights = np.array(weights) if weights else np.ones(sum(map(len, training)))
     batches = task.training_batches(training, weights, lambda: trainer.global_step)
+    batches.share = share
+    validated = task.validation_images(validation)
+    if share.count > 1:
+        if len(validated) < share.count:
+            raise RecipeError(f'data.validation: {len(validated)} images are fewer than the '
+                              f'{share.count} devices')
+        validated = Subset(validated, range(share.index, len(validated), share.count))
     return (DataLoader(batches, batch_size=None),
-            DataLoader(task.validation_images(validation), batch_size=VALIDATION_BATCH,
-                       collate_fn=_stack))
+            DataLoader(validated, batch_size=VALIDATION_BATCH, collate_fn=_stack))
 
 
 def _stack(items: list) -> torch.Tensor | tuple[torch.Tensor, ...]:
@@ -236,13 +311,15 @@ def _stack(items: list) -> torch.Tensor | tuple[torch.Tensor, ...]:
     return torch.from_numpy(np.stack(items))
 
 
-def _trainer(task: Task, steps_per_epoch: int, device: str,
+def _trainer(task: Task, steps_per_epoch: int, device: str, devices: int,
              callbacks: list[Callback]) -> lightning.Trainer:
     recipe, run_directory = task.recipe, task.files.run_directory
     max_steps = recipe.optimization.epochs * steps_per_epoch
     patience = recipe.optimization.early_stopping_validations
     if patience:
         callbacks = [*callbacks, EarlyStopping(task.monitor, patience=patience)]
+    if devices > 1:
+        callbacks = [*callbacks, _StopTogether()]
     # saved last: a checkpoint must hold what the other callbacks learned from this validation
     checkpoints = [
         ModelCheckpoint(run_directory, filename=Path(LAST_CHECKPOINT).stem,
@@ -253,7 +330,10 @@ def _trainer(task: Task, steps_per_epoch: int, device: str,
                         monitor=task.monitor, save_weights_only=True,
                         save_on_train_epoch_end=False, enable_version_counter=False)]
     return lightning.Trainer(
-        accelerator={'cuda': 'gpu'}.get(device, device), devices=1,
+        accelerator={'cuda': 'gpu'}.get(device, device), devices=devices,
+        # buffers are functions of what all processes know: nothing to bring from the first one
+        strategy=DDPStrategy(broadcast_buffers=False) if devices > 1 else 'auto',
+        use_distributed_sampler=False,
         precision={'bfloat16': 'bf16-mixed'}.get(recipe.optimization.precision, '32-true'),
         max_steps=max_steps, max_epochs=-1,
         val_check_interval=recipe.optimization.validation_interval_steps,
