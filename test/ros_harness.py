@@ -14,7 +14,6 @@
 """Run nodes in this process or as their own, over real DDS, away from everybody else's."""
 from collections import Counter
 from contextlib import contextmanager
-import itertools
 import os
 from pathlib import Path
 import signal
@@ -44,6 +43,8 @@ from rclpy.qos import QoSProfile, QoSReliabilityPolicy  # noqa: E402
 
 from std_msgs.msg import Header  # noqa: E402
 
+from unshared import new_domain  # noqa: E402
+
 import auv_image_codec.errors as errors_module  # noqa: E402
 from auv_image_codec.nodes.image_conversion import rgb_to_image  # noqa: E402
 
@@ -51,12 +52,6 @@ ROOT = Path(__file__).resolve().parent.parent
 # Where this process has the package from: processes that it starts must have the same.
 PACKAGE_PATH = str(Path(errors_module.__file__).resolve().parent.parent)
 RELIABLE = QoSProfile(depth=1000, reliability=QoSReliabilityPolicy.RELIABLE)
-_domains = itertools.count(os.getpid() * 7)
-
-
-def new_domain() -> int:
-    """Return a ROS domain that no other test is likely to use now (1 to 99)."""
-    return 1 + next(_domains) % 99
 
 
 def picture(seed: int = 0, width: int = 96, height: int = 64) -> np.ndarray:

@@ -18,22 +18,20 @@ import subprocess
 import sys
 
 import pytest
+from unshared import new_domain
 
 PROFILE = Path(__file__).resolve().parent.parent / 'config' / 'fastdds_large_images.xml'
 SHARED_MEMORY = Path('/dev/shm')
 
-# Prints the bytes of the largest shared-memory segment that comes with a node.
+# Prints the bytes of the largest shared-memory segment of a node.
 MEASURE = """
 from pathlib import Path
 import rclpy
 
-def segments():
-    return {path: path.stat().st_size for path in Path('/dev/shm').glob('fast*')}
-
-before = segments()
 rclpy.init()
 node = rclpy.create_node('test_fastdds_profile')
-print(max(size for path, size in segments().items() if path not in before))
+mapped = {line.split()[-1] for line in Path('/proc/self/maps').read_text().splitlines()}
+print(max(Path(path).stat().st_size for path in mapped if path.startswith('/dev/shm/fast')))
 rclpy.shutdown()
 """
 
@@ -43,7 +41,7 @@ def largest_segment(**variables: str) -> int:
     environment = {name: value for name, value in os.environ.items()
                    if not name.endswith('_DEFAULT_PROFILES_FILE')}
     environment.update(ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST',
-                       ROS_DOMAIN_ID=str(os.getpid() % 100 + 1), **variables)
+                       ROS_DOMAIN_ID=str(new_domain()), **variables)
     result = subprocess.run([sys.executable, '-c', MEASURE], env=environment, text=True,
                             capture_output=True, timeout=60)
     assert result.returncode == 0, result.stderr

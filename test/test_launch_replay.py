@@ -36,6 +36,8 @@ import rclpy  # noqa: E402
 
 from sensor_msgs.msg import Image  # noqa: E402
 
+from unshared import new_domain  # noqa: E402
+
 from auv_image_codec.codecs import DEFAULT_CODEC  # noqa: E402
 from auv_image_codec.msg import LatentCode  # noqa: E402
 
@@ -47,7 +49,7 @@ TIMEOUT_S = 100.0
 @launch_testing.parametrize('link', ['none', 'sim'])
 def generate_test_description(link):
     """Replay the shipped bag in a ROS domain of this test's own."""
-    os.environ['ROS_DOMAIN_ID'] = str(os.getpid() % 100 + 1)
+    os.environ['ROS_DOMAIN_ID'] = str(new_domain())
     replay = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(PathJoinSubstitution(
             [FindPackageShare('auv_image_codec'), 'launch', 'replay.launch.py'])),

@@ -14,7 +14,6 @@
 """Sender, receiver and simulator as nodes: latents cross as datagrams or messages."""
 import array
 import itertools
-import os
 import random
 import signal
 import socket
@@ -24,7 +23,7 @@ import numpy as np
 import pytest
 
 from ros_harness import (
-    errors, frame, graph, new_domain, node_process, numbers, picture, wait_for_line)
+    errors, frame, graph, node_process, numbers, picture, wait_for_line)
 
 from lifecycle_msgs.msg import Transition  # noqa: I100
 from lifecycle_msgs.srv import ChangeState
@@ -34,6 +33,8 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 
 from sensor_msgs.msg import Image
+
+from unshared import new_address, new_domain
 
 from auv_image_codec.codecs import create_codec
 from auv_image_codec.link.frames import build_frame, Frame, parse_frame
@@ -47,7 +48,6 @@ from auv_image_codec.nodes.link_simulator_node import LinkSimulatorNode
 from auv_image_codec.srv import SendLinkRequest
 
 CODEC = 'autoencoder'
-_ports = itertools.count(20000 + os.getpid() * 10 % 30000)
 
 
 @pytest.fixture(scope='module')
@@ -63,18 +63,6 @@ def ros():
         yield result
 
 
-def address() -> str:
-    """Return a local address that nobody uses."""
-    while True:
-        port = next(_ports)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trial:
-            try:
-                trial.bind(('127.0.0.1', port))
-            except OSError:
-                continue
-            return f'127.0.0.1:{port}'
-
-
 def message(codec, number: int = 0) -> LatentCode:
     """Return a latent of a picture, with the stamp of that number."""
     from ros_harness import header
@@ -88,11 +76,11 @@ class Link:
     def __init__(self, ros, sender=None, receiver=None, simulator=None):
         """Start them, and wait until they are active."""
         self.ros = ros
-        vehicle, surface = address(), address()
+        vehicle, surface = new_address(), new_address()
         sender_peer, receiver_peer = surface, vehicle
         self.simulator = None
         if simulator is not None:
-            sender_peer, receiver_peer = address(), address()
+            sender_peer, receiver_peer = new_address(), new_address()
             self.simulator = ros.add(
                 LinkSimulatorNode, vehicle_bind=sender_peer, vehicle_peer=vehicle,
                 surface_bind=receiver_peer, surface_peer=surface, **simulator)
@@ -430,8 +418,8 @@ def test_latents_that_no_frames_carry_are_refused(ros, codec):
     (LinkSimulatorNode, {'profile': 'tin_can'}, 'seatrac'),
 ])
 def test_what_cannot_be_configured_is_said_and_can_be_mended(ros, node_class, options, words):
-    local = ({'vehicle_bind': address(), 'surface_bind': address()}
-             if node_class is LinkSimulatorNode else {'udp_bind': address()})
+    local = ({'vehicle_bind': new_address(), 'surface_bind': new_address()}
+             if node_class is LinkSimulatorNode else {'udp_bind': new_address()})
     if node_class is not LinkSimulatorNode:
         local['codec'] = CODEC
     node = ros.add(node_class, **{**local, **options})
@@ -471,8 +459,8 @@ def test_what_is_inactive_neither_sends_nor_shows(ros, codec):
     ('link_sender_node', 'link'), ('link_receiver_node', 'link'),
     ('link_simulator_node', 'up')])
 def test_each_is_a_process_that_ends_cleanly(ros, name, stream):
-    ports = ({'vehicle_bind': address(), 'surface_bind': address()}
-             if name == 'link_simulator_node' else {'udp_bind': address()})
+    ports = ({'vehicle_bind': new_address(), 'surface_bind': new_address()}
+             if name == 'link_simulator_node' else {'udp_bind': new_address()})
     with node_process(name, ros.domain, *arguments(codec=CODEC, **ports)) as process:
         wait_for_line(process, 'configured: ')
         assert ros.spin_until(
@@ -495,7 +483,7 @@ def test_two_ros_networks_joined_by_a_bad_link(codec):
     own: as many packets arrive as the loss allows, and every one of them shows an image.
     """
     domains = new_domain(), new_domain()
-    ports = {name: address() for name in ('vehicle', 'surface', 'from_vehicle', 'from_surface')}
+    ports = {name: new_address() for name in ('vehicle', 'surface', 'from_vehicle', 'from_surface')}
     seconds = 30.0
     with graph() as vehicle, graph() as surface, \
             node_process('link_simulator_node', domains[0], *arguments(

@@ -19,6 +19,7 @@ import sys
 import time
 
 import pytest
+from unshared import new_domain
 
 rclpy = pytest.importorskip('rclpy', reason='rclpy is not installed: no ROS 2 here')
 msg = pytest.importorskip(
@@ -28,8 +29,9 @@ serialization = pytest.importorskip('rclpy.serialization')
 deserialize_message = serialization.deserialize_message
 serialize_message = serialization.serialize_message
 
-DOMAIN_ID = os.getpid() % 100 + 1
-TIMEOUT_S = 30.0
+DOMAIN_ID = new_domain()
+TIMEOUT_S = 60.0
+SEND_AGAIN_S = 0.5
 
 # The other process: sends back what it receives, with the sequence raised by one.
 ECHO = """
@@ -125,7 +127,7 @@ def test_two_processes_exchange_a_message():
 
 
 def exchange(context, echo: subprocess.Popen) -> LatentCode:
-    """Send the example once both topics have found their other end, and return what comes back."""
+    """Send the example until it comes back, as both ends have to find each other first."""
     node = rclpy.create_node('test_messages', context=context)
     executor = rclpy.executors.SingleThreadedExecutor(context=context)
     executor.add_node(node)
@@ -133,12 +135,12 @@ def exchange(context, echo: subprocess.Popen) -> LatentCode:
     publisher = node.create_publisher(LatentCode, 'latent', 10)
     subscription = node.create_subscription(LatentCode, 'echo', received.append, 10)
     deadline = time.monotonic() + TIMEOUT_S
-    sent = False
+    sent_at = 0.0
     while not received and time.monotonic() < deadline:
         assert echo.poll() is None, 'the other process is gone'
-        if not sent and publisher.get_subscription_count() and node.count_publishers('echo'):
+        if time.monotonic() - sent_at > SEND_AGAIN_S:
             publisher.publish(example())
-            sent = True
+            sent_at = time.monotonic()
         executor.spin_once(timeout_sec=0.1)
     node.destroy_subscription(subscription)
     node.destroy_node()

@@ -19,7 +19,7 @@ import signal
 import pytest
 
 from ros_harness import (
-    frame, Graph, header, new_domain, node_process, numbers, picture, ROOT, wait_for_line)
+    frame, Graph, header, node_process, numbers, picture, ROOT, wait_for_line)
 
 import numpy as np  # noqa: I100
 
@@ -29,6 +29,8 @@ from rclpy.parameter import Parameter
 from rclpy.serialization import serialize_message
 
 from sensor_msgs.msg import Image
+
+from unshared import new_domain
 
 from auv_image_codec.msg import LatentCode
 from auv_image_codec.nodes.decoder_node import DecoderNode

@@ -25,6 +25,7 @@ from rosbags.interfaces import (
     Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime)
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
+from unshared import new_domain
 
 from auv_image_codec.cli import play as play_module
 from auv_image_codec.cli.main import main
@@ -33,7 +34,7 @@ from auv_image_codec.resources import share_directory
 
 DEMO_BAG = share_directory() / 'demo' / 'robosub_gate'
 DEMO_TOPIC = '/camera/image_raw/compressed'
-DOMAIN = 1 + (os.getpid() * 13) % 99
+DOMAIN = new_domain()
 START_NS = 1_600_000_000 * 10**9
 
 
