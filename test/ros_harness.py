@@ -40,6 +40,7 @@ from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy  # noqa: E402
+from rclpy.time import Time  # noqa: E402
 
 from std_msgs.msg import Header  # noqa: E402
 
@@ -52,6 +53,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # Where this process has the package from: processes that it starts must have the same.
 PACKAGE_PATH = str(Path(errors_module.__file__).resolve().parent.parent)
 RELIABLE = QoSProfile(depth=1000, reliability=QoSReliabilityPolicy.RELIABLE)
+# Seconds: longer than what is waited for can take on a machine that has much else to do.
+PATIENCE = 120.0
 
 
 def picture(seed: int = 0, width: int = 96, height: int = 64) -> np.ndarray:
@@ -114,7 +117,7 @@ class Graph:
         self.nodes.remove(node)
         node.destroy_node()
 
-    def spin_until(self, condition, timeout: float = 60.0) -> bool:
+    def spin_until(self, condition, timeout: float = PATIENCE) -> bool:
         """Run the nodes until a condition holds; return whether it did in time."""
         end = time.monotonic() + timeout
         while not condition():
@@ -126,6 +129,13 @@ class Graph:
     def spin_for(self, seconds: float) -> None:
         """Run the nodes for a while."""
         self.spin_until(lambda: False, seconds)
+
+    def spin_until_quiet(self, messages: list, seconds: float) -> None:
+        """Run the nodes until no more messages have been added to a list for a while."""
+        number = -1
+        while len(messages) > number:
+            number = len(messages)
+            self.spin_for(seconds)
 
     def start(self, node) -> None:
         """Run until a node is active."""
@@ -156,15 +166,20 @@ class Graph:
         return future.result()
 
     def last_status(self, name: str):
-        """Run until a fresh diagnostic status of a name comes; return it and its values."""
+        """Run until a diagnostic status of a name comes that was made later than this call."""
         self.diagnostics.clear()
+        now = self.tester.get_clock().now().nanoseconds
 
         def found():
             return [status for array in self.diagnostics for status in array.status
-                    if status.name == name]
+                    if status.name == name and Time.from_msg(array.header.stamp).nanoseconds >= now]
         assert self.spin_until(found), f'no diagnostics of {name}'
         status = found()[-1]
         return status, {item.key: item.value for item in status.values}
+
+    def wait_for_state(self, name: str, state: str) -> None:
+        """Run until a diagnostic status tells a state; one that is on its way may be older."""
+        assert self.spin_until(lambda: self.last_status(name)[1]['state'] == state), name
 
     def close(self) -> None:
         """Destroy everything."""
@@ -213,7 +228,17 @@ def listen_to_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def wait_for_line(process, words: str, timeout: float = 60.0) -> str:
+def stop(*processes, number: int = signal.SIGINT) -> None:
+    """Interrupt processes, and check that they end as they should."""
+    for process in processes:
+        process.send_signal(number)
+    for process in processes:
+        output, _ = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, output
+        assert 'Traceback' not in output
+
+
+def wait_for_line(process, words: str, timeout: float = PATIENCE) -> str:
     """Read a process's output up to a line with some words; return what was read."""
     timer = time.monotonic() + timeout
     read = ''
