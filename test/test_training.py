@@ -32,7 +32,8 @@ from auv_image_codec.errors import DivergenceError, RecipeError, TrainingDataErr
 from auv_image_codec.evaluation.metrics import mse
 from auv_image_codec.resources import share_directory
 from auv_image_codec.training.augmentation import augment
-from auv_image_codec.training.autoencoder_task import AutoencoderTraining
+from auv_image_codec.training.autoencoder_task import (
+    Autoencoder, AutoencoderRecipe, AutoencoderTraining)
 from auv_image_codec.training.data import load_shard, TrainingBatches
 from auv_image_codec.training.module import learning_rate_factor
 from auv_image_codec.training.recipe import AugmentationRecipe, OptimizationRecipe
@@ -86,6 +87,7 @@ def test_the_loss_falls_and_the_weights_work(tmp_path, data_directory):
         errors[name] = mse(decode_packet(codec, packet)[1], frame)
     assert errors['trained'] < 0.5 * errors['untrained']
     card = (trained / 'model_card.md').read_text()
+    assert 'kept: the average of the weights at step 2' in card
     assert 'tiny.yaml' in card and f'{create_codec("autoencoder", trained).model_id:08x}' in card
 
 
@@ -126,8 +128,9 @@ def test_a_time_limit_ends_with_usable_weights(tmp_path, data_directory):
 def test_it_stops_when_validation_gets_no_better(tmp_path, data_directory):
     recipe = write_recipe(tmp_path / 'tiny.yaml', optimization={
         **RECIPE['optimization'], 'epochs': 1000, 'learning_rate': 0.0,
-        'early_stopping_validations': 2})
-    run(recipe, data_directory, tmp_path)
+        'early_stopping_validations': 2, 'averaging_decay': 0.0})
+    weights = run(recipe, data_directory, tmp_path)
+    assert 'kept: the weights at step 2' in (weights / 'model_card.md').read_text()
     assert torch.load(tmp_path / 'run' / 'last.ckpt', weights_only=True)['global_step'] == 6
 
 
@@ -251,7 +254,39 @@ def test_the_shipped_recipes_are_valid():
     assert [load_recipe(path).name for path in recipes] == [path.stem for path in recipes]
 
 
+def test_the_learning_rates_suit_the_start():
+    for name, direct_rate in (('autoencoder', 1e-3), ('autoencoder_best', 1e-5)):
+        recipe = load_recipe(share_directory() / 'config' / 'train' / f'{name}.yaml')
+        module = AutoencoderTraining(recipe, 336, Autoencoder(recipe.network))
+        optimizer = module.configure_optimizers()['optimizer']
+        rates = {id(parameter): group['initial_lr'] for group in optimizer.param_groups
+                 for parameter in group['params']}
+        direct = {id(parameter) for parameter in module.network.direct_parameters()}
+        assert set(rates) == {id(parameter) for parameter in module.network.parameters()}
+        # what starts as principal components moves slowly, what starts at random does not
+        for key, rate in rates.items():
+            assert rate == pytest.approx(direct_rate if key in direct else 1e-3)
+
+
+def test_a_quantization_aware_decoder_gets_whole_steps():
+    torch.manual_seed(0)
+    network = Autoencoder(AutoencoderRecipe('autoencoder', 4, 8, quantization_step=0.2,
+                                            quantization_aware=True))
+    images = torch.rand(2, 3, 224, 224)
+    latents = network.encoder(images)
+    whole = ((latents / 0.2).round() * 0.2).detach().requires_grad_()
+    assert (whole - latents).abs().max() > 0.02
+    reconstructed, expected = network(images), network.decoder(whole)
+    assert torch.allclose(reconstructed, expected, atol=1e-6)
+    # the encoder learns as if what it sent had arrived unchanged
+    reconstructed.square().sum().backward()
+    expected.square().sum().backward()
+    assert torch.allclose(network.encoder.to_latent.bias.grad, whole.grad.sum(0), rtol=1e-4)
+
+
 @pytest.mark.parametrize(('changes', 'message'), [
+    ({'network': {**RECIPE['network'], 'quantization_aware': True}},
+     'network.quantization_aware: needs network.principal_components_start'),
     ({'augmentation': {'crop_size': 256}}, 'augmentation.crop_size: is 256, more than the 224'),
     ({'data': {**RECIPE['data'], 'input_size': 128}}, 'leave out data.input_size'),
 ])

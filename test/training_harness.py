@@ -30,12 +30,12 @@ def write_shard(path: Path, frames: list[bytes]) -> None:
             tar.addfile(entry, io.BytesIO(frame))
 
 
-def write_shards(directory: Path) -> Path:
-    """Write a.tar with 8 training frames and b.tar with 4 others; return the directory."""
+def write_shards(directory: Path, validation: int = 4) -> Path:
+    """Write a.tar with 8 training frames and b.tar with some others; return the directory."""
     bag = share_directory() / 'demo' / 'robosub_gate'
     frames = [record.data for record in read_compressed_images(bag)][::7]
     write_shard(directory / 'a.tar', frames[:8])
-    write_shard(directory / 'b.tar', frames[8:12])
+    write_shard(directory / 'b.tar', frames[8:8 + validation])
     return directory
 
 

@@ -91,9 +91,7 @@ class AutoencoderTraining(TrainingModule):
         """Log the mean over images of the mean squared error and of PSNR."""
         images = as_network_input(batch)
         errors = (self.averaged(images).clamp(0, 1) - images).square().mean((1, 2, 3))
-        for name, values in (('mse', errors), ('psnr_db', -10 * torch.log10(errors))):
-            self.log(f'validation_{name}', values.mean(), prog_bar=True, batch_size=len(images),
-                     sync_dist=True)
+        self.log_validation(mse=errors, psnr_db=-10 * torch.log10(errors))
 
     def parameter_groups(self) -> list[dict]:
         """Return the deep paths, and the direct ones at their own learning rate."""

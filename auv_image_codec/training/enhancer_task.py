@@ -161,9 +161,7 @@ class EnhancerTraining(TrainingModule):
         allowed = network.mse_limit * (decoded - images).square().mean((1, 2, 3))
         loss = (network.perceptual_weight * perceptual + self.mse_weight * (errors - allowed)
                 + network.l1_weight * (enhanced - images).abs().mean((1, 2, 3)))
-        for name, values in (('loss', loss), ('mse', errors), ('lpips', lpips)):
-            self.log(f'validation_{name}', values.mean(), prog_bar=True, batch_size=len(images),
-                     sync_dist=True)
+        self.log_validation(loss=loss, mse=errors, lpips=lpips)
 
     def configure_gradient_clipping(self, optimizer, gradient_clip_val=None,
                                     gradient_clip_algorithm=None):

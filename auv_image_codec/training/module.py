@@ -64,6 +64,13 @@ class TrainingModule(lightning.LightningModule):
             for averaged, present in zip(self.averaged.buffers(), self.network.buffers()):
                 averaged.copy_(present)
 
+    def log_validation(self, **values: torch.Tensor) -> None:
+        """Log means over all validation images, of values [N] of a batch's images."""
+        for name, of_images in values.items():
+            # a float: Lightning would cut the mean batch size of several processes to an integer
+            self.log(f'validation_{name}', of_images.mean(), prog_bar=True, sync_dist=True,
+                     batch_size=float(len(of_images)))
+
     def preview(self, images: torch.Tensor) -> torch.Tensor:
         """Return what the averaged network makes of uint8 images [N, H, W, 3], float, 0..1."""
         return self.averaged(as_network_input(images)).clamp(0, 1)
