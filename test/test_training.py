@@ -77,6 +77,7 @@ def test_the_loss_falls_and_the_weights_work(tmp_path, data_directory):
     start = run(write_recipe(tmp_path / 'start.yaml', optimization={
         **RECIPE['optimization'], 'epochs': 0}), data_directory, tmp_path / 'untrained')
     trained = run(recipe, data_directory, tmp_path / 'trained')
+    assert 'weights of the last one, not validated' in (start / 'model_card.md').read_text()
 
     frame = np.array(load_shard(data_directory / 'a.tar', 224, tmp_path / 'decoded').images[0])
     errors = {}

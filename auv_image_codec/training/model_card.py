@@ -37,14 +37,15 @@ class RunSummary:
     What a training run has done.
 
     :param steps: optimization steps done.
-    :param best_step: the step whose weights are kept, best on the validation set.
+    :param best_step: the step whose weights are kept, best on the validation set; None for the
+        last weights, of a run that has not come to its first validation.
     :param device: that they were done on.
     :param images: number of training images.
     :param datasets: how many of them come from each dataset; empty if that is not known.
     """
 
     steps: int
-    best_step: int
+    best_step: int | None
     device: str
     images: int
     datasets: Counter
@@ -54,6 +55,9 @@ def card_heading(recipe: Recipe, recipe_path: Path, run: RunSummary,
                  facts: dict[str, str]) -> list[str]:
     """Return a model card's first lines: facts of the network, then of the run."""
     optimization = recipe.optimization
+    kept = f'{"average of the " if optimization.averaging_decay else ""}weights ' + (
+        'of the last one, not validated' if run.best_step is None else
+        f'at step {run.best_step:,}, best on validation')
     return [
         f'# {recipe.name}', '',
         f'Written by `auv-image-codec train config/train/{Path(recipe_path).name}`.', '',
@@ -61,8 +65,7 @@ def card_heading(recipe: Recipe, recipe_path: Path, run: RunSummary,
         *(f'| {name} | {fact} |' for name, fact in facts.items()),
         f'| steps | {run.steps:,} of {optimization.batch_size} images, which is '
         f'{run.steps * optimization.batch_size / run.images:.1f} of {optimization.epochs} epochs; '
-        f'kept: the {"average of the " if optimization.averaging_decay else ""}weights at step '
-        f'{run.best_step:,}, best on validation |',
+        f'kept: the {kept} |',
         f'| seed | {optimization.seed} |',
         f'| device | {run.device} |',
         f'| finished | {date.today().isoformat()}, auv_image_codec {__version__} |', '']

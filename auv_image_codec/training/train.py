@@ -210,7 +210,7 @@ def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights:
     strips = run_directory / 'reconstructions'
     trainer = _trainer(task, steps_per_epoch, device, devices,
                        [_DrawReconstructions(shown, strips), _StopInTime(max_minutes)])
-    best_step = 0
+    best_step = None
     if recipe.optimization.epochs:
         loaders = _loaders(task, training, datasets, validation, trainer, share)
         with warnings.catch_warnings():
@@ -225,7 +225,6 @@ def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights:
             torch.distributed.destroy_process_group()
         if share.index > 0:
             return {}
-        best_step = trainer.global_step
         best = run_directory / BEST_CHECKPOINT
         if best.is_file():
             state = torch.load(best, map_location='cpu', weights_only=True)
