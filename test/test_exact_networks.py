@@ -19,7 +19,8 @@ import torch
 from auv_image_codec.networks.exact import (
     activation, ACTIVATION_STEP, ExactConv2d, LARGEST_ACTIVATION, LARGEST_SUM, WEIGHT_STEP,
 )
-from auv_image_codec.networks.wavelet_context import LevelContext, WaveletContext
+from auv_image_codec.networks.tiles import busy_tiles, tile_count, with_tiles
+from auv_image_codec.networks.wavelet_context import LevelContext, MARGIN, WaveletContext
 
 
 def _values(generator, *shape):
@@ -76,6 +77,30 @@ def test_logits_do_not_depend_on_threads_library_order_or_precision():
     double = LevelContext(32).double().requires_grad_(False)
     double.load_state_dict(context.state_dict())
     assert torch.equal(_logits(double, *(part.double() for part in inputs)).float(), reference)
+
+
+@pytest.mark.parametrize('size', [(56, 56), (96, 128), (44, 45), (8, 8)], ids=str)
+@pytest.mark.parametrize('share', [0.0003, 0.01])
+def test_tiles_that_are_not_all_zeros_suffice(size, share):
+    generator = torch.Generator().manual_seed(1)
+    context = WaveletContext()
+    for level in context.levels:
+        for parameter in level.parameters():
+            torch.nn.init.normal_(parameter, std=0.1, generator=generator)
+    context.freeze()
+    own, above = (_values(generator, count, 18, *size)
+                  * (torch.rand(1, 1, *size, generator=generator) < share) for count in (2, 1))
+    planes = torch.tensor([5])
+    coded_sums = context.coded_sums(
+        1, (torch.rand(2, 9, *size, generator=generator) < 0.5).float())
+
+    def logits(own, above):
+        return context(1, own, coded_sums, context.above_sums(1, above, planes), planes)
+    tiles = busy_tiles(torch.cat([own, above]), MARGIN)
+    assert len(tiles) < tile_count(*size) or size == (8, 8) or share == 0.01
+    found = context.of_tiles(1, own, coded_sums, above, 5, tiles)
+    of_zeros = logits(torch.zeros_like(own), torch.zeros_like(above))
+    assert torch.equal(with_tiles(of_zeros, tiles, found), logits(own, above))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU here')

@@ -170,17 +170,18 @@ def test_ten_thousand_random_streams_come_back_as_far_as_they_were_not_cut():
         outcomes = (shares.cumsum(1) < generator.random((count, 1))).sum(1).astype(np.int32)
         outcomes = outcomes.clip(max=choices - 1)
         encoder = StreamEncoder(1000)
-        encoder.code(frequencies, outcomes)
+        probabilities = frequencies / TOTAL_FREQUENCY
+        encoder.code(probabilities, outcomes)
         stream = encoder.stream()
         cut = int(generator.integers(0, len(stream) + 1))
         decoder = StreamDecoder(stream[:cut])
-        decoded = decoder.code(frequencies, np.zeros(count, np.int32))
+        decoded = decoder.code(probabilities, np.zeros(count, np.int32))
         assert np.array_equal(decoded, outcomes[:len(decoded)])
         assert decoder.ended == (len(decoded) < count)
         if cut == len(stream):
             assert len(decoded) == count
         if decoder.ended:
-            bits = -np.log2(frequencies[np.arange(count), outcomes] / TOTAL_FREQUENCY)
+            bits = -np.log2(probabilities[np.arange(count), outcomes])
             wasted.append(8 * cut - bits[:len(decoded)].sum())
     assert len(wasted) > 1000 and np.mean(wasted) < 8       # bits that arrive in vain: no byte
 

@@ -19,8 +19,8 @@ networks how likely each outcome is, in arithmetic that is exact on every machin
 has of a cut stream is every decision that no continuation of it could change.
 """
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from itertools import product
 from typing import Protocol
 
@@ -31,12 +31,14 @@ import torch
 from auv_image_codec.codecs.entropy import coded_bytes, continuations, TOTAL_FREQUENCY
 from auv_image_codec.networks.bit_planes import KnownLevel, PLANES, threshold
 from auv_image_codec.networks.exact import ACTIVATION_STEP, BIAS_STEP, WEIGHT_STEP
+from auv_image_codec.networks.tiles import busy_tiles, tile_count, with_tiles
 from auv_image_codec.networks.wavelet_context import (
-    coded_before, enlarged, features, fineness, group_masks, HIDDEN_CHANNELS, WaveletContext,
+    coded_before, enlarged, features, fineness, group_masks, HIDDEN_CHANNELS, MARGIN,
+    WaveletContext,
 )
 from auv_image_codec.networks.wavelet_transform import band_masks, BANDS
 
-KEPT_LAYOUTS = 4            # sizes of images whose layouts are kept, some 4 MB each
+KEPT_LAYOUTS = 4            # sizes of images whose layouts are kept, up to 20 MB each
 LARGEST_LOGIT = 11          # beyond, a probability rounds to 0 or 1
 MAGNITUDE_CLASSES = 3       # known magnitudes of 1, of 2 or 3, and larger ones
 CONTEXT_PREFIX = 'context.'
@@ -45,6 +47,8 @@ WORD_BYTES = 4              # of the range coder
 SMALL_LEVEL = 9 * 14 * 14   # coefficients: an encoder asks for several planes of it at once
 LARGE_LEVEL = 9 * 96 * 96   # for one group only: the last is often behind a packet's end
 USUAL_PLANES = 8            # up to here, where most packets end
+TILED_LEVEL = 9 * 40 * 40   # coefficients from which on tiles pay: most of them hold only zeros
+MOST_TILES = 0.6            # of a level: with more, all of it at once is as fast
 
 
 def magnitude_class(magnitudes: np.ndarray) -> np.ndarray:
@@ -87,12 +91,11 @@ class Coder(Protocol):
 
     ended: bool
 
-    def code(self, frequencies: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
+    def code(self, probabilities: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
         """
         Return outcomes, int32 [n]; fewer than n where a cut stream ends.
 
-        :param frequencies: integers [n, k], of k outcomes each; every row has the same sum, a
-            power of two.
+        :param probabilities: float64 [n, k], of k outcomes each: integers by a power of two.
         :param outcomes: int32 [n], known to an encoder only.
         """
 
@@ -104,8 +107,7 @@ class StreamEncoder:
         self._bits_left = 8.0 * (max_bytes + WORD_BYTES)
         self.ended = False
 
-    def code(self, frequencies: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
-        probabilities = _probabilities(frequencies)
+    def code(self, probabilities: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
         self._coder.encode(outcomes, _CATEGORICAL, probabilities)
         self._bits_left += np.log2(probabilities[np.arange(len(outcomes)), outcomes]).sum()
         self.ended = self._bits_left < 0
@@ -122,13 +124,12 @@ class StreamDecoder:
         self._coders = list(continuations(stream))
         self.ended = False
 
-    def code(self, frequencies: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
-        probabilities = _probabilities(frequencies)
+    def code(self, probabilities: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
         low, high = (self._decode(index, probabilities) for index in range(2))
         count = min(len(low), len(high))
         different = np.flatnonzero(low[:count] != high[:count])
         certain = int(different[0]) if len(different) else count
-        self.ended = certain < len(frequencies)
+        self.ended = certain < len(probabilities)
         return low[:certain]
 
     def _decode(self, index: int, probabilities: np.ndarray) -> np.ndarray:
@@ -149,11 +150,6 @@ class StreamDecoder:
 _CATEGORICAL = constriction.stream.model.Categorical(perfect=False)
 
 
-def _probabilities(frequencies: np.ndarray) -> np.ndarray:
-    """Return exact quotients: integers by a power of two."""
-    return frequencies / float(frequencies[0].sum())
-
-
 @dataclass(frozen=True)
 class _LevelLayout:
     """
@@ -162,12 +158,78 @@ class _LevelLayout:
     ``kind`` is that of fineness(); ``groups`` are masks of what is coded together, ``done`` of
     what is coded before each group, bool [groups, 9, h, w]; ``coded_sums`` is what the latter add
     to the network's first sums.
+
+    Most of a fine level holds nothing but zeros, whose logits are known beforehand: there the
+    network runs on the other tiles only. As its arithmetic is exact, the result is the same.
     """
 
+    network: WaveletContext
     kind: int
     groups: torch.Tensor
     done: torch.Tensor
     coded_sums: torch.Tensor
+    _zero_steps: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)
+
+    def logit_steps(self, own: torch.Tensor, above: '_Above', groups: Sequence[int]) -> np.ndarray:
+        """
+        Return logits as places in the logistic table, int16 [N * G, 2, 9 * h * w].
+
+        :param own: features() of the level, float [N * G, 18, h, w].
+        :param above: of N bit planes.
+        :param groups: the groups, G of them in a row.
+        """
+        steps = None
+        if len(above.planes) == 1 and self.groups[0].numel() >= TILED_LEVEL:
+            steps = self._tiled_steps(own, above, groups)
+        if steps is None:
+            steps = self._dense_steps(own, above, groups)
+        return steps.reshape(len(own), 2, -1).numpy()
+
+    def _dense_steps(self, own: torch.Tensor, above: '_Above',
+                     groups: Sequence[int]) -> torch.Tensor:
+        return _steps(self.network(self.kind, own, self.coded_sums[groups[0]:groups[-1] + 1],
+                                   above.sums, above.planes))
+
+    def _tiled_steps(self, own: torch.Tensor, above: '_Above',
+                     groups: Sequence[int]) -> torch.Tensor | None:
+        """Return the same from the tiles that are not all zeros; None if these are too many."""
+        tiles = busy_tiles(torch.cat([own, above.features]), MARGIN)
+        if len(tiles) > MOST_TILES * tile_count(*own.shape[2:]):
+            return None
+        plane = int(above.planes)
+        steps = torch.cat([self._steps_of_zeros(plane, group) for group in groups])
+        if not len(tiles):
+            return steps
+        return with_tiles(steps, tiles, _steps(self.network.of_tiles(
+            self.kind, own, self.coded_sums[groups[0]:groups[-1] + 1], above.features, plane,
+            tiles)))
+
+    def _steps_of_zeros(self, plane: int, group: int) -> torch.Tensor:
+        """Return what _dense_steps() does of nothing but zeros, computed once."""
+        if (plane, group) not in self._zero_steps:
+            zeros = torch.zeros(1, 2 * BANDS, *self.groups.shape[2:])
+            self._zero_steps[plane, group] = self._dense_steps(
+                zeros, _Above(self, zeros, [plane]), [group])
+        return self._zero_steps[plane, group]
+
+
+class _Above:
+    """
+    What the next coarser level says of a level.
+
+    ``features`` are float [N, 18, h, w], enlarged to the level; ``planes`` their bit planes,
+    int64 [N].
+    """
+
+    def __init__(self, layout: _LevelLayout, features: torch.Tensor, planes: Sequence[int]):
+        self._layout = layout
+        self.features = features
+        self.planes = torch.tensor(planes)
+
+    @cached_property
+    def sums(self) -> torch.Tensor:
+        """What they add to the first sums of the level's network, [N, hidden, h, w]."""
+        return self._layout.network.above_sums(self._layout.kind, self.features, self.planes)
 
 
 @dataclass
@@ -203,15 +265,17 @@ class WaveletEntropyModel:
             key.removeprefix(CONTEXT_PREFIX): torch.from_numpy(
                 tensor * (WEIGHT_STEP if key.endswith('weight') else BIAS_STEP)).float()
             for key, tensor in tensors.items() if key.startswith(CONTEXT_PREFIX)})
-        self.network.eval().requires_grad_(False)
         if not self.network.is_exact():
             raise ValueError('sums of the context network can leave the exact range')
         if not self.network.is_exact_here():
             raise ValueError("this machine's convolutions round: packets would not decode")
+        self.network.freeze()
         # a camera's images all have the same size
         self._layouts = lru_cache(KEPT_LAYOUTS)(self._lay_out)
         self._logistic = _table(tensors, 'logistic',
                                 (round(2 * LARGEST_LOGIT / ACTIVATION_STEP) + 1,))
+        # 16 bits sort faster; equal probabilities keep their order
+        self._rank = np.uint16(TOTAL_FREQUENCY * (1 - self._logistic))
         self._activity = _table(tensors, 'activity', (len(HIDDEN_CHANNELS), PLANES))
         self._refinement = _table(tensors, 'refinement',
                                   (len(HIDDEN_CHANNELS), PLANES, MAGNITUDE_CLASSES))
@@ -228,7 +292,7 @@ class WaveletEntropyModel:
         coder = StreamEncoder(max_bytes)
         with torch.inference_mode():
             states = self._new_states(height, width)
-            self._walk(coder, states, _KnownImage(self.network, levels, states))
+            self._walk(coder, states, _KnownImage(levels, states))
         return coder.stream()[:max_bytes]
 
     def decode(self, stream: bytes, height: int,
@@ -240,7 +304,7 @@ class WaveletEntropyModel:
         """
         with torch.inference_mode():
             states = self._new_states(height, width)
-            plane = self._walk(StreamDecoder(stream), states, _UnknownImage(self.network, states))
+            plane = self._walk(StreamDecoder(stream), states, _UnknownImage(states))
             return [KnownLevel(state.signs * torch.where(state.behind, state.magnitudes / 2,
                                                          state.magnitudes), state.behind)
                     for state in states], plane
@@ -258,7 +322,7 @@ class WaveletEntropyModel:
             kind = fineness(index, len(masks))
             groups = group_masks(kind, *mask.shape[1:]) & mask
             done = coded_before(groups)
-            layouts.append(_LevelLayout(kind, groups, done,
+            layouts.append(_LevelLayout(self.network, kind, groups, done,
                                         self.network.coded_sums(kind, done.float())))
         return layouts
 
@@ -279,9 +343,8 @@ class WaveletEntropyModel:
     def _code_significance(self, coder: Coder, state: _LevelState,
                            image: '_KnownImage | _UnknownImage', index: int, plane: int) -> None:
         if not state.active:
-            frequency = self._activity[state.layout.kind, plane]
-            outcome = coder.code(np.array([[TOTAL_FREQUENCY - frequency, frequency]]),
-                                 image.activity(index, plane))
+            active = self._activity[state.layout.kind, plane]
+            outcome = coder.code(np.array([[1 - active, active]]), image.activity(index, plane))
             if coder.ended:
                 return
             state.active = bool(outcome[0])
@@ -301,18 +364,19 @@ class WaveletEntropyModel:
         """
         Code significance and sign of coefficients, the likeliest first.
 
-        :param logits: of the level, as _logit_steps returns them, [2, 9 * h * w].
+        :param logits: of the level, as _LevelLayout.logit_steps returns them, [2, 9 * h * w].
         :param outcomes: what the decisions are, int32 [n].
         """
-        significant, positive = (self._logistic[part[places].astype(np.int64)]
-                                 for part in logits)
-        order = np.argsort(-significant, kind='stable')
-        places, significant, positive = places[order], significant[order], positive[order]
-        frequencies = np.empty((len(places), 3), np.int64)
-        frequencies[:, ZERO] = (TOTAL_FREQUENCY - significant) * TOTAL_FREQUENCY
-        frequencies[:, POSITIVE] = significant * positive
-        frequencies[:, NEGATIVE] = significant * TOTAL_FREQUENCY - frequencies[:, POSITIVE]
-        outcomes = coder.code(frequencies, outcomes[order])
+        steps = logits[0][places]
+        order = np.argsort(self._rank[steps], kind='stable')
+        places = places[order]
+        significant = self._logistic[steps[order]]
+        probabilities = np.empty((len(places), 3))
+        probabilities[:, ZERO] = 1 - significant
+        np.multiply(significant, self._logistic[logits[1][places]],
+                    out=probabilities[:, POSITIVE])
+        np.subtract(significant, probabilities[:, POSITIVE], out=probabilities[:, NEGATIVE])
+        outcomes = coder.code(probabilities, outcomes[order])
         places = places[:len(outcomes)]
         state.behind.view(-1).numpy()[places] = False
         found = outcomes != ZERO
@@ -327,27 +391,26 @@ class WaveletEntropyModel:
         if not len(places):
             return
         upper = self._refinement[state.layout.kind, plane][magnitude_class(magnitudes[places] // 2)]
-        outcomes = coder.code(np.stack([TOTAL_FREQUENCY - upper, upper], 1),
+        outcomes = coder.code(np.stack([1 - upper, upper], 1),
                               image.refinements(index, plane, places))
         places = places[:len(outcomes)]
         magnitudes[places] += outcomes
         state.behind.view(-1).numpy()[places] = False
 
 
-def _logit_steps(logits: torch.Tensor) -> np.ndarray:
-    """Return logits [N, 18, h, w] as places in the logistic table, whole floats [N, 2, n]."""
+def _steps(logits: torch.Tensor) -> torch.Tensor:
+    """Return logits, which it overwrites, as places in the logistic table, int16."""
     limit = LARGEST_LOGIT / ACTIVATION_STEP
     steps = logits.div_(ACTIVATION_STEP).add_(0.5).floor_().clamp_(-limit, limit).add_(limit)
-    return steps.view(len(logits), 2, -1).numpy()
+    return steps.to(torch.int16)
 
 
 class _UnknownImage:
     """A decoder's view of the image: logits of what is known so far, and no decisions."""
 
-    def __init__(self, network: WaveletContext, states: list[_LevelState]):
-        self._network = network
+    def __init__(self, states: list[_LevelState]):
         self._states = states
-        self._above_sums = {}       # of the level and plane in work
+        self._above = {}            # of the level and plane in work
 
     def activity(self, index: int, plane: int) -> np.ndarray:
         return np.zeros(1, np.int32)
@@ -358,20 +421,17 @@ class _UnknownImage:
     refinements = decisions
 
     def logits(self, index: int, plane: int, group: int) -> np.ndarray:
-        """Return the logits of a level for its next group, as _logit_steps does."""
-        state, planes = self._states[index], torch.tensor([plane])
-        layout = state.layout
-        if (index, plane) not in self._above_sums:
+        """Return the logits of a level for its next group, see _LevelLayout.logit_steps()."""
+        state = self._states[index]
+        if (index, plane) not in self._above:
             above = torch.zeros(1, 2 * BANDS, *state.signs.shape[2:])
             if index:
                 parent = self._states[index - 1]
                 above = enlarged(features(parent.magnitudes, parent.signs),
                                  *state.signs.shape[2:])
-            self._above_sums = {
-                (index, plane): self._network.above_sums(layout.kind, above, planes)}
-        return _logit_steps(self._network(
-            layout.kind, features(state.magnitudes, state.signs),
-            layout.coded_sums[group:group + 1], self._above_sums[index, plane], planes))[0]
+            self._above = {(index, plane): _Above(state.layout, above, [plane])}
+        return state.layout.logit_steps(features(state.magnitudes, state.signs),
+                                        self._above[index, plane], [group])[0]
 
 
 class _KnownImage:
@@ -381,27 +441,29 @@ class _KnownImage:
     :param levels: coefficients, float [1, 9, h, w] each, coarsest first.
     """
 
-    def __init__(self, network: WaveletContext, levels: list[torch.Tensor],
-                 states: list[_LevelState]):
-        self._network = network
+    def __init__(self, levels: list[torch.Tensor], states: list[_LevelState]):
         self._states = states
         self._levels = levels
         self._logits = [{} for _ in levels]
-        self._quantized = [{} for _ in levels]
+        # in units of the last threshold: halving rounds down to those of the planes before
+        finest = [torch.trunc(level.view(-1) / threshold(PLANES - 1)).numpy() for level in levels]
+        self._magnitudes = [np.abs(units).astype(np.int32) for units in finest]
+        self._largest = [magnitudes.max() for magnitudes in self._magnitudes]
+        self._outcomes = [np.where(units < 0, NEGATIVE, POSITIVE).astype(np.int32)
+                          for units in finest]
 
     def activity(self, index: int, plane: int) -> np.ndarray:
-        return np.array([bool(self._signed(index, plane).any())], np.int32)
+        return np.array([self._largest[index] >> (PLANES - 1 - plane) > 0], np.int32)
 
     def decisions(self, index: int, plane: int, places: np.ndarray) -> np.ndarray:
-        signed = self._signed(index, plane)[places]
-        return np.where(signed > 0, POSITIVE, np.where(signed < 0, NEGATIVE, ZERO)).astype(
-            np.int32)
+        significant = self._magnitudes[index][places] >> (PLANES - 1 - plane) > 0
+        return self._outcomes[index][places] * significant
 
     def refinements(self, index: int, plane: int, places: np.ndarray) -> np.ndarray:
-        return (np.abs(self._signed(index, plane)[places]) % 2).astype(np.int32)
+        return self._magnitudes[index][places] >> (PLANES - 1 - plane) & 1
 
     def logits(self, index: int, plane: int, group: int) -> np.ndarray:
-        """Return the logits of a level for a group of it, as _logit_steps does."""
+        """Return the logits of a level for a group, see _LevelLayout.logit_steps()."""
         known = self._logits[index]
         if (plane, group) not in known:
             size = self._levels[index].numel()
@@ -412,13 +474,6 @@ class _KnownImage:
             rows = self._logits_of(index, planes, groups)
             known.update(zip(product(planes, groups), rows))
         return known[plane, group]
-
-    def _signed(self, index: int, plane: int) -> np.ndarray:
-        """Return signed magnitudes in thresholds of a plane, rounded towards zero, float [n]."""
-        known = self._quantized[index]
-        if plane not in known:
-            known[plane] = torch.trunc(self._levels[index].view(-1) / threshold(plane)).numpy()
-        return known[plane]
 
     def _known(self, index: int, planes: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return magnitudes before and after the significance pass of planes, [N, 9, h, w]."""
@@ -439,14 +494,12 @@ class _KnownImage:
             _, parent = self._known(index - 1, planes)
             signs = torch.sign(self._levels[index - 1])
             above = enlarged(features(parent, signs), *level.shape[2:])
-        planes = torch.tensor(planes)
-        return _logit_steps(self._network(
-            layout.kind, features(known, torch.sign(level)), layout.coded_sums[chosen],
-            self._network.above_sums(layout.kind, above, planes), planes))
+        return layout.logit_steps(features(known, torch.sign(level)),
+                                  _Above(layout, above, planes), groups)
 
 
 def _table(tensors: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
     table = tensors[f'entropy_model.{name}']
     if table.shape != shape or table.dtype != np.uint16 or (table == 0).any():
         raise ValueError(f'entropy_model.{name} must be positive uint16 of shape {shape}')
-    return table.astype(np.int64)
+    return table / TOTAL_FREQUENCY

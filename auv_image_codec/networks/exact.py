@@ -51,7 +51,7 @@ def activation(sums: torch.Tensor) -> torch.Tensor:
 
 class ExactConv2d(nn.Module):
     """
-    A convolution with zero padding in exact arithmetic; inputs are multiples of 1/32 within 8.
+    A convolution in exact arithmetic; inputs are multiples of 1/32 within 8.
 
     :param inputs: number of input channels.
     :param outputs: number of output channels.
@@ -63,16 +63,31 @@ class ExactConv2d(nn.Module):
         self.weight = nn.Parameter(torch.empty(outputs, inputs, size, size))
         nn.init.normal_(self.weight, std=(2 / (inputs * size * size)) ** 0.5)
         self.padding = size // 2
+        self._kernels = None
 
-    def forward(self, values: torch.Tensor, inputs: slice = slice(None)) -> torch.Tensor:
+    def freeze(self) -> None:
+        """Keep rounded weights for all later calls; the parameters must not change any more."""
+        self._kernels = {}
+
+    def _kernel(self, inputs: slice) -> torch.Tensor:
+        if self._kernels is None:
+            return rounded(self.weight[:, inputs], WEIGHT_STEP)
+        key = inputs.start, inputs.stop
+        if key not in self._kernels:
+            self._kernels[key] = rounded(self.weight[:, inputs], WEIGHT_STEP).contiguous()
+        return self._kernels[key]
+
+    def forward(self, values: torch.Tensor, inputs: slice = slice(None),
+                padded: bool = True) -> torch.Tensor:
         """
         Return float [N, outputs, H, W], exact multiples of 2**-14.
 
         :param values: float [N, inputs, H, W].
         :param inputs: which of the input channels values holds; the others count as zero.
+        :param padded: with zeros around the values; without, H and W shrink by size - 1.
         """
-        return functional.conv2d(values, rounded(self.weight[:, inputs], WEIGHT_STEP),
-                                 padding=self.padding)
+        return functional.conv2d(values, self._kernel(inputs),
+                                 padding=self.padding if padded else 0)
 
     def largest_sum(self) -> torch.Tensor:
         """Return the largest sum that any input can give, float [outputs]."""

@@ -22,6 +22,7 @@ from auv_image_codec.networks.bit_planes import PLANES
 from auv_image_codec.networks.exact import (
     activation, BIAS_STEP, ExactConv2d, LARGEST_SUM, rounded,
 )
+from auv_image_codec.networks.tiles import read_tiles
 from auv_image_codec.networks.wavelet_transform import BANDS, COLOURS
 
 KNOWN_MAGNITUDE = 7.0       # magnitudes are told apart up to here, in thresholds
@@ -30,6 +31,7 @@ HIDDEN_CHANNELS = (32, 24, 24, 32, 48, 64, 64, 64)
 FEATURES = 5 * BANDS
 # of the inputs: features of the level, features of the next coarser one, and what is coded
 OWN, ABOVE, CODED = slice(2 * BANDS), slice(2 * BANDS, 4 * BANDS), slice(4 * BANDS, 5 * BANDS)
+MARGIN = 2                  # coefficients around one that the network of a level sees
 FINE_LEVELS = (1, 2)        # hardly ever more than zeros: coded in two steps, not in four
 
 
@@ -92,6 +94,18 @@ class LevelContext(nn.Module):
         nn.init.zeros_(self.last.weight)
         with torch.no_grad():
             self.last_bias[:, :BANDS] = -3
+        self._frozen = False
+
+    def freeze(self) -> None:
+        """Keep rounded parameters for all later calls; they must not change any more."""
+        for layer in (self.first, self.second, self.last):
+            layer.freeze()
+        for bias in (self.first_bias, self.second_bias, self.last_bias):
+            bias.copy_(rounded(bias, BIAS_STEP))
+        self._frozen = True
+
+    def _column(self, bias: torch.Tensor) -> torch.Tensor:
+        return (bias if self._frozen else rounded(bias, BIAS_STEP))[..., None, None]
 
     def coded_sums(self, coded: torch.Tensor) -> torch.Tensor:
         """Return what known significance adds to the first sums; see WaveletContext."""
@@ -99,16 +113,31 @@ class LevelContext(nn.Module):
 
     def above_sums(self, above: torch.Tensor, planes: torch.Tensor) -> torch.Tensor:
         """Return what the next coarser level adds to the first sums; see WaveletContext."""
-        return self.first(above, ABOVE) + _column(self.first_bias[planes])
+        return self.first(above, ABOVE) + self._column(self.first_bias[planes])
 
     def forward(self, own: torch.Tensor, coded_sums: torch.Tensor, above_sums: torch.Tensor,
                 planes: torch.Tensor) -> torch.Tensor:
         """Return logits; see WaveletContext."""
         sums = self.first(own, OWN) + (above_sums[:, None] + coded_sums).flatten(0, 1)
         first = activation(sums)
-        second = activation(self.second(first) + _column(self.second_bias))
-        return self.last(torch.cat([first, second], 1)) + _column(
+        second = activation(self.second(first) + self._column(self.second_bias))
+        return self.last(torch.cat([first, second], 1)) + self._column(
             self.last_bias[planes.repeat_interleave(len(coded_sums))])
+
+    def of_tiles(self, own: torch.Tensor, coded_sums: torch.Tensor, above: torch.Tensor,
+                 plane: int, tiles: torch.Tensor) -> torch.Tensor:
+        """Return logits of some tiles; see WaveletContext."""
+        sums = read_tiles(coded_sums, tiles, 1)
+        sums += self.first(read_tiles(own, tiles, MARGIN).flatten(0, 1), OWN,
+                           padded=False).view_as(sums)
+        sums += self.first(read_tiles(above, tiles, MARGIN)[:, 0], ABOVE, padded=False)[:, None]
+        first = activation(sums.add_(self._column(self.first_bias[plane])))
+        # beyond the edge of the level there are zeros, not what the network makes of zeros
+        first *= read_tiles(torch.ones(1, 1, *own.shape[2:]), tiles, 1)
+        first = first.flatten(0, 1)
+        second = activation(self.second(first, padded=False) + self._column(self.second_bias))
+        logits = self.last(torch.cat([first[:, :, 1:-1, 1:-1], second], 1))
+        return (logits + self._column(self.last_bias[plane])).unflatten(0, (len(tiles), len(own)))
 
     def largest_sums(self) -> list[torch.Tensor]:
         """Return the largest sums that can occur in each layer; below LARGEST_SUM is exact."""
@@ -158,6 +187,26 @@ class WaveletContext(nn.Module):
         """
         return self.levels[kind](own, coded_sums, above_sums, planes)
 
+    def of_tiles(self, kind: int, own: torch.Tensor, coded_sums: torch.Tensor,
+                 above: torch.Tensor, plane: int, tiles: torch.Tensor) -> torch.Tensor:
+        """
+        Return the logits of forward() in some tiles, float [K, G, 18, TILE, TILE].
+
+        :param kind: of the level, see fineness().
+        :param own: as forward() takes it, of one image, float [G, 18, h, w].
+        :param coded_sums: of the groups, [G, hidden, h, w].
+        :param above: as above_sums() takes it, float [1, 18, h, w].
+        :param plane: the bit plane.
+        :param tiles: their numbers, see networks.tiles, int64 [K].
+        """
+        return self.levels[kind].of_tiles(own, coded_sums, above, plane, tiles)
+
+    def freeze(self) -> None:
+        """Prepare for speed; the parameters must not change any more."""
+        self.eval().requires_grad_(False)
+        for level in self.levels:
+            level.freeze()
+
     def is_exact(self) -> bool:
         """Return whether no sum can leave the range that float32 holds exactly."""
         return all(bool((sums < LARGEST_SUM).all())
@@ -181,7 +230,3 @@ class WaveletContext(nn.Module):
                 if not torch.equal(single.double(), double):
                     return False
         return True
-
-
-def _column(bias: torch.Tensor) -> torch.Tensor:
-    return rounded(bias, BIAS_STEP)[..., None, None]

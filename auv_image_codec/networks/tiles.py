@@ -1,0 +1,76 @@
+# Copyright 2026 auv_image_codec maintainers
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+Squares of an array, so that a network need not run where there is nothing but zeros.
+
+Tiles are numbered row by row; those at the lower and right edge may reach beyond the array, and
+are zeros there.
+"""
+import torch
+from torch.nn import functional
+
+TILE = 8                    # values a side
+
+
+def tile_count(height: int, width: int) -> int:
+    """Return how many tiles cover an array."""
+    return -(-height // TILE) * -(-width // TILE)
+
+
+def busy_tiles(values: torch.Tensor, margin: int) -> torch.Tensor:
+    """
+    Return the numbers of the tiles that hold a value other than zero, int64 [K].
+
+    :param values: [N, C, h, w]; a tile is busy if any of the N * C is.
+    :param margin: so many values around a tile count too.
+    """
+    busy = (values != 0).flatten(0, 1).any(0)[None, None].float()
+    height, width = busy.shape[2:]
+    padded = functional.pad(busy, (margin, margin + -width % TILE,
+                                   margin, margin + -height % TILE))
+    return functional.max_pool2d(padded, TILE + 2 * margin, TILE).flatten().nonzero().flatten()
+
+
+def read_tiles(values: torch.Tensor, tiles: torch.Tensor, margin: int) -> torch.Tensor:
+    """
+    Return tiles with a margin around them, [K, N, C, TILE + 2 * margin, TILE + 2 * margin].
+
+    :param values: [N, C, h, w].
+    :param tiles: their numbers, int64 [K].
+    """
+    height, width = values.shape[2:]
+    padded = functional.pad(values, (margin, margin + -width % TILE,
+                                     margin, margin + -height % TILE))
+    side = TILE + 2 * margin
+    windows = padded.unfold(2, side, TILE).unfold(3, side, TILE)
+    columns = windows.shape[3]
+    return windows.permute(2, 3, 0, 1, 4, 5)[tiles // columns, tiles % columns]
+
+
+def with_tiles(values: torch.Tensor, tiles: torch.Tensor, contents: torch.Tensor) -> torch.Tensor:
+    """
+    Return a copy of an array with other contents in some tiles.
+
+    :param values: [N, C, h, w].
+    :param tiles: their numbers, int64 [K].
+    :param contents: [K, N, C, TILE, TILE].
+    """
+    height, width = values.shape[2:]
+    copy = functional.pad(values, (0, -width % TILE, 0, -height % TILE))
+    if copy is values:
+        copy = values.clone()
+    squares = copy.unfold(2, TILE, TILE).unfold(3, TILE, TILE)
+    columns = squares.shape[3]
+    squares.permute(2, 3, 0, 1, 4, 5)[tiles // columns, tiles % columns] = contents
+    return copy[:, :, :height, :width]
