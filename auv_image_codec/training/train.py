@@ -93,9 +93,9 @@ class _StepProgress(Callback):
         self._bar = None
 
     def on_train_start(self, trainer, pl_module):
-        self._bar = tqdm(disable=None if trainer.is_global_zero else True,
-                         total=trainer.max_steps, initial=trainer.global_step, unit='step',
-                         desc=f'training {pl_module.recipe.name}')
+        self._bar = tqdm(total=trainer.max_steps, initial=trainer.global_step, unit='step',
+                         desc=f'training {pl_module.recipe.name}',
+                         disable=not trainer.is_global_zero)
 
     def on_train_batch_end(self, trainer, *_):
         self._bar.set_postfix({name: f'{float(value):.5g}' for name, value in
