@@ -16,6 +16,7 @@ import io
 import json
 import math
 from pathlib import Path
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -58,6 +59,24 @@ def folder(tmp_path, frames) -> Path:
     for number, frame in enumerate(frames):
         (path / f'{number}.jpg').write_bytes(frame)
     return path
+
+
+@pytest.fixture(scope='module')
+def results_of_frames(tmp_path_factory, frames) -> Path:
+    """Return what JPEG and WebP came to for the three frames."""
+    path = tmp_path_factory.mktemp('evaluated')
+    (path / 'frames').mkdir()
+    for number, frame in enumerate(frames):
+        (path / 'frames' / f'{number}.jpg').write_bytes(frame)
+    assert main(['evaluate', str(path / 'frames'), '-o', str(path / 'out'), '--codecs', 'jpeg',
+                 'webp']) == 0
+    return path / 'out'
+
+
+@pytest.fixture
+def evaluated(tmp_path, results_of_frames) -> Path:
+    """Return a copy of these results, to go on from."""
+    return shutil.copytree(results_of_frames, tmp_path / 'out')
 
 
 def run(capsys, *arguments) -> tuple[int, list[str], list[str]]:
@@ -199,11 +218,10 @@ def test_images_of_a_bag_in_any_order(frames):
 # --- Going on ------------------------------------------------------------------------------------
 
 
-def test_a_run_that_was_stopped_goes_on(tmp_path, capsys, folder):
+def test_a_run_that_was_stopped_goes_on(evaluated, capsys, folder):
     """What is complete stays, what was cut is done again, and the results are the same."""
-    out = tmp_path / 'out'
+    out = evaluated
     arguments = (folder, '-o', out, '--codecs', 'jpeg', 'webp')
-    assert run(capsys, *arguments)[0] == 0
     complete = (out / 'per_image.csv').read_text().splitlines()
     whole = json.loads((out / 'results.json').read_text())['summary']
 
@@ -227,11 +245,10 @@ def test_a_run_that_was_stopped_goes_on(tmp_path, capsys, folder):
     assert status == 0 and output[0] == '3 of 3 images were evaluated before'
 
 
-def test_pictures_that_are_gone_are_made_again(tmp_path, capsys, folder):
+def test_pictures_that_are_gone_are_made_again(evaluated, capsys, folder):
     """The contact sheet is complete after going on."""
-    out = tmp_path / 'out'
-    arguments = (folder, '-o', out, '--codecs', 'jpeg')
-    assert run(capsys, *arguments)[0] == 0
+    out = evaluated
+    arguments = (folder, '-o', out, '--codecs', 'jpeg', 'webp')
     (out / 'reconstructions' / '00001_source.png').unlink()
     assert run(capsys, *arguments)[1][0] == '2 of 3 images were evaluated before'
     assert (out / 'reconstructions' / '00001_source.png').exists()
@@ -239,29 +256,34 @@ def test_pictures_that_are_gone_are_made_again(tmp_path, capsys, folder):
 
 @pytest.mark.parametrize('change, reason', [
     (['--max-bytes', '450'], 'rates was [500], now [450]'), (['--size', '96'], 'size was 224'),
-    (['--limit', '2'], 'images was 3, now 2'), (['--codecs', 'jpeg', 'webp'], 'codecs was'),
+    (['--limit', '2'], 'images was 3, now 2'), (['--codecs', 'jpeg'], 'codecs was'),
     (['ANOTHER IMAGE'], 'other images')])
-def test_other_settings_are_refused(tmp_path, capsys, folder, change, reason):
-    """Results are never mixed; --fresh starts anew."""
-    arguments = [folder, '-o', tmp_path / 'out', '--codecs', 'jpeg']
-    assert run(capsys, *arguments)[0] == 0
-    before = (tmp_path / 'out' / 'per_image.csv').read_bytes()
+def test_other_settings_are_refused(evaluated, capsys, folder, change, reason):
+    """Results are never mixed."""
+    arguments = [folder, '-o', evaluated, '--codecs', 'jpeg', 'webp']
+    before = (evaluated / 'per_image.csv').read_bytes()
     if change == ['ANOTHER IMAGE']:
         (folder / '2.jpg').rename(folder / '3.jpg')
         change = []
     status, _, errors = run(capsys, *arguments, *change)
     assert status == 2
     assert len(errors) == 1 and reason in errors[0] and '--fresh' in errors[0]
-    assert (tmp_path / 'out' / 'per_image.csv').read_bytes() == before
-    status, output, errors = run(capsys, *arguments, *change, '--fresh')
+    assert (evaluated / 'per_image.csv').read_bytes() == before
+
+
+def test_fresh_starts_anew(evaluated, capsys, folder):
+    """Whatever is there goes, also where it could not have been gone on from."""
+    status, output, errors = run(
+        capsys, folder, '-o', evaluated, '--codecs', 'jpeg', '--limit', '1', '--fresh')
     assert (status, errors) == (0, [])
     assert 'before' not in output[0]
+    [row] = read_csv(evaluated)
+    assert (row['image'], row['codec']) == ('frames/0.jpg', 'jpeg')
 
 
-def test_update_computes_only_what_changed(tmp_path, capsys, folder):
+def test_update_computes_only_what_changed(evaluated, capsys, folder):
     """With new weights or other codecs, what is the same stays, and the rest goes or is added."""
-    out = tmp_path / 'out'
-    assert run(capsys, folder, '-o', out, '--codecs', 'webp', 'jpeg')[0] == 0
+    out = evaluated
     lines = (out / 'per_image.csv').read_text().splitlines()
     marked = {line: line.replace(line.split(',')[3], '123.0', 1) for line in lines[1:]}
     (out / 'per_image.csv').write_text('\n'.join([lines[0], *marked.values()]) + '\n')
