@@ -14,6 +14,7 @@
 """Sender, receiver and simulator as nodes: latents cross as datagrams or messages."""
 import array
 import itertools
+import math
 import random
 import socket
 import time
@@ -67,6 +68,13 @@ def message(codec, number: int = 0) -> LatentCode:
     from ros_harness import header
     latent = codec.encode(picture(number, 320, 240))
     return latent_to_message(codec, latent, header(number), number, 320, 240)
+
+
+@pytest.fixture(scope='module')
+def ends():
+    """Yield both ends of a link, for what leaves them as they are."""
+    with graph() as result:
+        yield Link(result)
 
 
 class Link:
@@ -341,6 +349,22 @@ def test_requests_work_by_topic_and_on_the_vehicle(ros, codec):
     assert not refused.success and '99' in refused.message
     refused = link.ask('link/apply_request', type=LinkRequest.BUDGET, max_bytes=5)
     assert not refused.success and 'max_bytes' in refused.message
+
+
+@pytest.mark.parametrize('request_, words', [
+    ({'type': 77}, '77'),
+    ({'type': LinkRequest.RESEND, 'packet': 1}, 'frames'),
+    ({'type': LinkRequest.RESEND, 'packet': 1, 'frames': [32]}, '32'),
+    ({'type': LinkRequest.MORE}, 'no image'),
+    ({'type': LinkRequest.BUDGET, 'max_rate': math.nan}, 'max_rate'),
+    ({'type': LinkRequest.BUDGET, 'max_rate': math.inf}, 'max_rate'),
+    ({'type': LinkRequest.BUDGET, 'max_rate': -1.0}, 'max_rate'),
+])
+def test_both_ends_refuse_requests_that_make_no_sense(ends, request_, words):
+    for service in ('link/send_request', 'link/apply_request'):
+        answer = ends.ask(service, **request_)
+        assert not answer.success and words in answer.message
+    assert ends.sender.state == ends.receiver.state == 'active'
 
 
 # --- Hostility --------------------------------------------------------------------------------

@@ -26,19 +26,13 @@ from auv_image_codec.link.reassembly import Assembled
 from auv_image_codec.link.receiver import KNOWN_PACKETS, LinkReceiver
 from auv_image_codec.link.requests import MoreRequest, packet_identity, Request
 from auv_image_codec.msg import LatentCode, LinkRequest
-from auv_image_codec.nodes.cameras import CAMERA_LIMIT, default_topic
-from auv_image_codec.nodes.diagnostics import LinkStatistics
-from auv_image_codec.nodes.frame_transport import FrameTransport, transport_parameters
 from auv_image_codec.nodes.latent_conversion import latent_to_message
-from auv_image_codec.nodes.node_base import CodecNode, reliable, run_node, topic_problem
+from auv_image_codec.nodes.link_node import LATENT_DEPTH, LINK, LinkCamera, LinkNode
+from auv_image_codec.nodes.node_base import reliable, run_node
 from auv_image_codec.nodes.parameters import ParameterSpec
-from auv_image_codec.nodes.request_conversion import PacketStamps, request_from_message
-from auv_image_codec.srv import SendLinkRequest
 
-LATENT_DEPTH = 10
 POLL_PERIOD = 0.1  # seconds between looks whether a packet's frames have stopped coming
 LATENCY_WINDOW = 100  # packets in the mean and maximum of the latency
-LINK = 'link'  # the stream of the diagnostics
 
 PARAMETERS = (
     ParameterSpec('settle_time', 5.0,
@@ -57,27 +51,10 @@ PARAMETERS = (
 )
 
 
-def camera_parameters(name: str, position: int) -> List[ParameterSpec]:
-    """Return the parameters of one camera, the one at a position in the list of names."""
-    return [
-        ParameterSpec(f'{name}.latent', '',
-                      'Latent topic; empty for latent, with several cameras below NAME/.',
-                      check=topic_problem, read_only=True),
-        ParameterSpec(f'{name}.index', position, 'Number of the camera in the packet.',
-                      minimum=0, maximum=CAMERA_LIMIT - 1, read_only=True),
-        ParameterSpec(f'{name}.frame_id', '',
-                      "frame_id of the camera's images, which no packet carries; empty for NAME.",
-                      read_only=True),
-    ]
-
-
 @dataclass
-class ReceivedCamera:
+class ReceivedCamera(LinkCamera):
     """One camera whose latents are received."""
 
-    name: str
-    latent_topic: str
-    index: int
     frame_id: str
     publisher: Any = None
     sequence: Optional[int] = None  # of the newest image so far
@@ -90,11 +67,11 @@ class ReceivedCamera:
         return max(0, self.sequence + step)
 
 
-class LinkReceiverNode(CodecNode):
+class LinkReceiverNode(LinkNode):
     """Puts packets together from frames, and publishes their latents, cut ones too."""
 
     NAME = 'link_receiver_node'
-    STREAM = ''
+    SERVICE = 'link/send_request'
 
     def __init__(self, **kwargs: Any):
         """
@@ -102,33 +79,23 @@ class LinkReceiverNode(CodecNode):
 
         :raises rclpy.exceptions.ParameterException: if a parameter is wrong.
         """
-        super().__init__(self.NAME, side='decoder', **kwargs)
-        self.parameters.declare(PARAMETERS)
-        self.parameters.declare(transport_parameters('0.0.0.0:47002', '127.0.0.1:47001'))
-        self.cameras = [self._declare_camera(name, position)
-                        for position, name in enumerate(self.camera_names)]
-        self.check_unique('index', [camera.index for camera in self.cameras], 'index')
-        self.check_unique('latent', [self.full_topic(camera.latent_topic)
-                                     for camera in self.cameras], 'latent topic')
-        self.statistics = {LINK: LinkStatistics(self._values)}
-        self._transport = FrameTransport(self, self._receive)
+        super().__init__(
+            self.NAME, 'decoder', PARAMETERS, bind='0.0.0.0:47002', peer='127.0.0.1:47001',
+            most_stamps=KNOWN_PACKETS, **kwargs)
         self._receiver: Optional[LinkReceiver] = None
-        self._stamps = PacketStamps(KNOWN_PACKETS)
         self._latencies: Deque[float] = deque(maxlen=LATENCY_WINDOW)
         self._completeness: Deque[float] = deque(maxlen=LATENCY_WINDOW)
         self._requests_sent = 0
-        self._poll_timer = None
-        self._service = None
-        self._subscription = None
 
-    def _declare_camera(self, name: str, position: int) -> ReceivedCamera:
-        self.parameters.declare(camera_parameters(name, position))
-        value = self.parameters.value
+    def declare_camera(self, name: str, position: int) -> ReceivedCamera:
+        """Declare the parameters of a camera, and return it."""
+        settings = self.common_settings(name, position)
+        self.parameters.declare([
+            ParameterSpec(f'{name}.frame_id', '',
+                          "frame_id of the camera's images, which no packet carries; empty for "
+                          'NAME.', read_only=True)])
         return ReceivedCamera(
-            name=name,
-            latent_topic=(value(f'{name}.latent')
-                          or default_topic('latent', name, self.camera_names)),
-            index=value(f'{name}.index'), frame_id=value(f'{name}.frame_id') or name)
+            **settings, frame_id=self.parameters.value(f'{name}.frame_id') or name)
 
     # --- Life cycle --------------------------------------------------------------------------
 
@@ -137,46 +104,29 @@ class LinkReceiverNode(CodecNode):
         value = self.parameters.value
         self._receiver = LinkReceiver(
             value('settle_time'), value('reorder_time'), value('most_packets'))
-        self._transport.configure()
+        super().configure()
         for camera in self.cameras:
             camera.publisher = self.publisher(
                 LatentCode, camera.latent_topic, reliable(LATENT_DEPTH))
-        self._service = self.create_service(
-            SendLinkRequest, 'link/send_request', self._request_service)
 
     def activate(self) -> None:
         """Listen to the modem, and to what is asked for."""
-        self._transport.activate()
-        self._subscription = self.subscription(
-            LinkRequest, 'link/request', self._request, reliable(10))
-        self._poll_timer = self.every(POLL_PERIOD, self._poll)
-
-    def deactivate(self) -> None:
-        """Stop to listen."""
-        self._transport.deactivate()
-        if self._subscription is not None:
-            self.destroy_subscription(self._subscription)
-            self._subscription = None
-        if self._poll_timer is not None:
-            self.destroy_timer(self._poll_timer)
-            self._poll_timer = None
+        super().activate()
+        self.listen(LinkRequest, 'link/request', self._request, reliable(10))
+        self.repeat(POLL_PERIOD, self._poll)
 
     def cleanup(self) -> None:
         """Close the way to the modem, and forget the packets."""
-        self._transport.cleanup()
+        super().cleanup()
         for camera in self.cameras:
             if camera.publisher is not None:
                 self.destroy_lifecycle_publisher(camera.publisher)
                 camera.publisher = None
-        if self._service is not None:
-            self.destroy_service(self._service)
-            self._service = None
         self._receiver = None
-        self._stamps.clear()
 
     # --- Packets -----------------------------------------------------------------------------
 
-    def _receive(self, data: bytes) -> None:
+    def receive(self, data: bytes) -> None:
         """Take a frame from the modem."""
         for packet in self._receiver.push(data, time.monotonic()):
             self._show(packet)
@@ -191,7 +141,7 @@ class LinkReceiverNode(CodecNode):
             self._show(packet)
         for request in self._receiver.due_requests(now):
             try:
-                self._send_request(request)
+                self.perform(request)
             except RequestError as error:
                 self.defect(LINK, error)
 
@@ -220,7 +170,7 @@ class LinkReceiverNode(CodecNode):
             return
         camera.sequence = max(camera.sequence or 0, sequence)
         self._receiver.shown(packet)
-        self._stamps.add(packet_identity(packet.data), header.stamp_ns)
+        self.stamps.add(packet_identity(packet.data), header.stamp_ns)
         self._completeness.append(completeness)
         self._latencies.append(
             (self.get_clock().now().nanoseconds - header.stamp_ns) / 1e9)
@@ -239,35 +189,23 @@ class LinkReceiverNode(CodecNode):
     def _request(self, message: LinkRequest) -> None:
         """Send a request that came on the topic."""
         try:
-            self._send_request(request_from_message(message, self._more))
+            self.perform(self.request_from(message))
         except AuvImageCodecError as error:
             self.defect(LINK, error)
 
-    def _request_service(self, request: SendLinkRequest.Request,
-                         response: SendLinkRequest.Response) -> SendLinkRequest.Response:
-        """Send a request that came by the service, and say whether it was sent."""
-        try:
-            if self.state != 'active':
-                raise RequestError(f'the node is {self.state}')
-            self._send_request(request_from_message(request.request, self._more))
-            response.success = True
-        except AuvImageCodecError as error:
-            response.message = str(error)
-        return response
-
-    def _more(self, stamp: int, wanted: int) -> MoreRequest:
-        identity = self._stamps.identity(stamp)
-        if identity is None:
-            raise RequestError('no image of this stamp was received')
-        return self._receiver.more_of(identity, wanted)
-
-    def _send_request(self, request: Request) -> None:
-        self._transport.send(self._receiver.build(request))
+    def perform(self, request: Request) -> None:
+        """Send a request to the vehicle."""
+        self.transport.send(self._receiver.build(request))
         self._requests_sent += 1
+
+    def more_of(self, identity: int, wanted: int) -> MoreRequest:
+        """Return the request for the rest of a packet."""
+        return self._receiver.more_of(identity, wanted)
 
     # --- Diagnostics -------------------------------------------------------------------------
 
-    def _values(self) -> Dict[str, Any]:
+    def values(self) -> Dict[str, Any]:
+        """Return the counts of frames, packets and requests, and how late packets came."""
         if self._receiver is None:
             return {}
         counts = self._receiver.counts

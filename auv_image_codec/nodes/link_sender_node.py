@@ -12,7 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """The vehicle's end of the link: latents in, frames for the modem out, requests back in."""
-from dataclasses import dataclass
 import math
 from typing import Any, Dict, List, Optional
 
@@ -30,20 +29,14 @@ from auv_image_codec.link.requests import (
     BudgetRequest, MoreRequest, packet_identity, Request)
 from auv_image_codec.link.sender import LARGEST_STORE, LinkSender, SenderSettings
 from auv_image_codec.msg import LatentCode, LinkRequest
-from auv_image_codec.nodes.cameras import CAMERA_LIMIT, default_topic
-from auv_image_codec.nodes.diagnostics import LinkStatistics
-from auv_image_codec.nodes.frame_transport import FrameTransport, transport_parameters
 from auv_image_codec.nodes.latent_conversion import latent_from_message, stamp_to_ns
-from auv_image_codec.nodes.node_base import CodecNode, reliable, run_node, topic_problem
+from auv_image_codec.nodes.link_node import LATENT_DEPTH, LINK, LinkCamera, LinkNode
+from auv_image_codec.nodes.node_base import reliable, run_node, topic_problem
 from auv_image_codec.nodes.parameters import ParameterSpec
-from auv_image_codec.nodes.request_conversion import (
-    PacketStamps, request_from_message, request_to_message)
-from auv_image_codec.srv import SendLinkRequest
+from auv_image_codec.nodes.request_conversion import request_to_message
 
-LATENT_DEPTH = 10
 LONGEST_WAIT = 0.5  # seconds; a change of the rate must not wait for a pause of the old one
 ENCODER_PERIOD = 5.0  # seconds between looks whether the encoder still has its budget
-LINK = 'link'  # the stream of the diagnostics
 
 
 def link_rate_problem(rate: float) -> str:
@@ -89,35 +82,11 @@ PARAMETERS = (
 )
 
 
-def camera_parameters(name: str, position: int) -> List[ParameterSpec]:
-    """Return the parameters of one camera, the one at a position in the list of names."""
-    return [
-        ParameterSpec(f'{name}.latent', '',
-                      'Latent topic; empty for latent, with several cameras below NAME/.',
-                      check=topic_problem, read_only=True),
-        ParameterSpec(f'{name}.index', position, 'Number of the camera in the packet.',
-                      minimum=0, maximum=CAMERA_LIMIT - 1, read_only=True),
-        ParameterSpec(f'{name}.priority', 1,
-                      'Weight of the camera when cameras share the link.',
-                      minimum=1, maximum=1000),
-    ]
-
-
-@dataclass
-class SentCamera:
-    """One camera whose latents are sent."""
-
-    name: str
-    latent_topic: str
-    index: int
-    subscription: Any = None
-
-
-class LinkSenderNode(CodecNode):
+class LinkSenderNode(LinkNode):
     """Makes packets of latents, and hands their frames to the modem no faster than it sends."""
 
     NAME = 'link_sender_node'
-    STREAM = ''
+    SERVICE = 'link/apply_request'
 
     def __init__(self, **kwargs: Any):
         """
@@ -125,33 +94,24 @@ class LinkSenderNode(CodecNode):
 
         :raises rclpy.exceptions.ParameterException: if a parameter is wrong.
         """
-        super().__init__(self.NAME, side='encoder', **kwargs)
-        self.parameters.declare(PARAMETERS)
-        self.parameters.declare(transport_parameters('0.0.0.0:47001', '127.0.0.1:47002'))
-        self.cameras = [self._declare_camera(name, position)
-                        for position, name in enumerate(self.camera_names)]
-        self.check_unique('index', [camera.index for camera in self.cameras], 'index')
-        self.check_unique('latent', [self.full_topic(camera.latent_topic)
-                                     for camera in self.cameras], 'latent topic')
-        self.statistics = {LINK: LinkStatistics(self._values)}
-        self._transport = FrameTransport(self, self._receive)
+        super().__init__(
+            self.NAME, 'encoder', PARAMETERS, bind='0.0.0.0:47001', peer='127.0.0.1:47002',
+            most_stamps=2 * LARGEST_STORE, **kwargs)
         self._sender: Optional[LinkSender] = None
         self._profile = None
-        self._stamps = PacketStamps(2 * LARGEST_STORE)
         self._requests = None
         self._encoder = None
         self._told: Dict[str, Any] = {}
         self._wake_timer = None
-        self._encoder_timer = None
-        self._service = None
 
-    def _declare_camera(self, name: str, position: int) -> SentCamera:
-        self.parameters.declare(camera_parameters(name, position))
-        return SentCamera(
-            name=name,
-            latent_topic=(self.parameters.value(f'{name}.latent')
-                          or default_topic('latent', name, self.camera_names)),
-            index=self.parameters.value(f'{name}.index'))
+    def declare_camera(self, name: str, position: int) -> LinkCamera:
+        """Declare the parameters of a camera, and return it."""
+        settings = self.common_settings(name, position)
+        self.parameters.declare([
+            ParameterSpec(f'{name}.priority', 1,
+                          'Weight of the camera when cameras share the link.',
+                          minimum=1, maximum=1000)])
+        return LinkCamera(**settings)
 
     # --- Life cycle --------------------------------------------------------------------------
 
@@ -174,52 +134,34 @@ class LinkSenderNode(CodecNode):
         except ValueError as error:
             raise FrameError(str(error)) from error
         self._sender = LinkSender(SenderSettings(frame_bytes=frame_bytes, **self._settings()))
-        self._transport.configure()
+        super().configure()
         self._requests = self.publisher(LinkRequest, 'link/received_request', reliable(10))
-        self._service = self.create_service(
-            SendLinkRequest, 'link/apply_request', self._apply_service)
         name = self.parameters.value('encoder')
         if name:
             self._encoder = self.create_client(SetParameters, f'{name}/set_parameters')
 
     def activate(self) -> None:
         """Subscribe to latents and listen to the modem."""
-        self._transport.activate()
+        super().activate()
         for camera in self.cameras:
-            camera.subscription = self.subscription(
-                LatentCode, camera.latent_topic,
-                lambda message, camera=camera: self._send(camera, message),
-                reliable(LATENT_DEPTH))
-        self._wake_timer = self.every(LONGEST_WAIT, self._wake)
-        self._encoder_timer = self.every(ENCODER_PERIOD, self._tell_encoder_again)
+            self.listen(LatentCode, camera.latent_topic,
+                        lambda message, camera=camera: self._send(camera, message),
+                        reliable(LATENT_DEPTH))
+        self._wake_timer = self.repeat(LONGEST_WAIT, self._wake)
+        self.repeat(ENCODER_PERIOD, self._tell_encoder_again)
         self._tell_encoder_again()
-
-    def deactivate(self) -> None:
-        """Stop to send and to listen."""
-        self._transport.deactivate()
-        for camera in self.cameras:
-            if camera.subscription is not None:
-                self.destroy_subscription(camera.subscription)
-                camera.subscription = None
-        for timer in filter(None, (self._wake_timer, self._encoder_timer)):
-            self.destroy_timer(timer)
-        self._wake_timer = self._encoder_timer = None
 
     def cleanup(self) -> None:
         """Close the way to the modem, and forget the packets."""
-        self._transport.cleanup()
+        super().cleanup()
         if self._requests is not None:
             self.destroy_lifecycle_publisher(self._requests)
             self._requests = None
-        if self._service is not None:
-            self.destroy_service(self._service)
-            self._service = None
         if self._encoder is not None:
             self.destroy_client(self._encoder)
             self._encoder = None
         self._sender = None
         self._told = {}
-        self._stamps.clear()
 
     def _settings(self) -> Dict[str, Any]:
         """Return the sender's settings that can change at run time."""
@@ -238,7 +180,7 @@ class LinkSenderNode(CodecNode):
 
     # --- Frames ------------------------------------------------------------------------------
 
-    def _send(self, camera: SentCamera, message: LatentCode) -> None:
+    def _send(self, camera: LinkCamera, message: LatentCode) -> None:
         """Queue the packet of a latent."""
         try:
             latent = latent_from_message(
@@ -254,7 +196,7 @@ class LinkSenderNode(CodecNode):
         except Exception as error:
             self.defect(LINK, error)
             return
-        self._stamps.add(packet_identity(packet), stamp)
+        self.stamps.add(packet_identity(packet), stamp)
         self._wake()
 
     def _wake(self) -> None:
@@ -265,7 +207,7 @@ class LinkSenderNode(CodecNode):
             if frame is None:
                 break
             try:
-                self._transport.send(frame.data, self._priority(frame.camera))
+                self.transport.send(frame.data, self._priority(frame.camera))
             except Exception as error:
                 self.defect(LINK, error)
         pause = min(self._sender.seconds_until_next(), LONGEST_WAIT)
@@ -321,36 +263,25 @@ class LinkSenderNode(CodecNode):
 
     # --- Requests ----------------------------------------------------------------------------
 
-    def _receive(self, data: bytes) -> None:
+    def receive(self, data: bytes) -> None:
         """Do what a message of the back channel asks for."""
         try:
             request = self._sender.receive(data)
             if request is not None:
-                self._requests.publish(request_to_message(request, self._stamps.stamp))
+                self._requests.publish(request_to_message(request, self.stamps.stamp))
                 self._apply_budget(request)
         except Exception as error:
             self.defect(LINK, error)
         self._wake()
 
-    def _apply_service(self, request: SendLinkRequest.Request,
-                       response: SendLinkRequest.Response) -> SendLinkRequest.Response:
+    def perform(self, request: Request) -> None:
         """Do what somebody on the vehicle asks for."""
-        try:
-            if self.state != 'active':
-                raise RequestError(f'the node is {self.state}')
-            wanted = request_from_message(request.request, self._more)
-            self._sender.apply(wanted)
-            self._apply_budget(wanted)
-            self._wake()
-            response.success = True
-        except RequestError as error:
-            response.message = str(error)
-        return response
+        self._sender.apply(request)
+        self._apply_budget(request)
+        self._wake()
 
-    def _more(self, stamp: int, wanted: int) -> MoreRequest:
-        identity = self._stamps.identity(stamp)
-        if identity is None:
-            raise RequestError('no image of this stamp was sent')
+    def more_of(self, identity: int, wanted: int) -> MoreRequest:
+        """Return the request for a packet from its beginning."""
         return MoreRequest(identity, 0, wanted)
 
     def _apply_budget(self, request: Request) -> None:
@@ -366,7 +297,8 @@ class LinkSenderNode(CodecNode):
 
     # --- Diagnostics -------------------------------------------------------------------------
 
-    def _values(self) -> Dict[str, Any]:
+    def values(self) -> Dict[str, Any]:
+        """Return the counts of packets, frames and requests, and what the encoder was told."""
         if self._sender is None:
             return {}
         sender, counts = self._sender, self._sender.counts

@@ -16,9 +16,12 @@ from collections import OrderedDict
 from typing import Callable, Optional
 
 from auv_image_codec.errors import RequestError
+from auv_image_codec.link.frames import MOST_FRAMES
 from auv_image_codec.link.requests import (
     BudgetRequest, MoreRequest, Request, ResendRequest)
 from auv_image_codec.msg import LinkRequest
+
+LARGEST_RATE = 655.35  # images a second: 16 bits of hundredths
 
 
 class PacketStamps:
@@ -60,13 +63,19 @@ def request_from_message(message: LinkRequest,
 
     :param more: returns the request for more bytes of the image of a stamp (nanoseconds, 0 for
         the newest); its second argument is how many bytes in all.
-    :raises RequestError: if the message is of no known type, or its image is not known.
+    :raises RequestError: if the message is of no known type, its image is not known, or it asks
+        for what no request can carry.
     """
     if message.type == LinkRequest.RESEND:
-        return ResendRequest(message.packet, tuple(sorted(set(message.frames))))
+        frames = tuple(sorted(set(message.frames)))
+        if not frames or frames[-1] >= MOST_FRAMES:
+            raise RequestError(f'frames {frames} of a packet, must be of 0..{MOST_FRAMES - 1}')
+        return ResendRequest(message.packet, frames)
     if message.type == LinkRequest.MORE:
         return more(message.stamp.sec * 10 ** 9 + message.stamp.nanosec, message.wanted)
     if message.type == LinkRequest.BUDGET:
+        if not 0 <= message.max_rate <= LARGEST_RATE:
+            raise RequestError(f'max_rate is {message.max_rate}, must be 0 to {LARGEST_RATE}')
         return BudgetRequest(message.max_bytes, message.max_rate, message.link_rate)
     raise RequestError(f'request is of type {message.type}, which is not known')
 
