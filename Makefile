@@ -56,8 +56,9 @@ demo: install  ## Send the shipped camera frames from encoder to decoder over DD
 	PATH="$(PREFIX)/bin:$$PATH" $(VENV)/bin/python demo/run_demo.py
 
 # The bare `pytest` leaves this directory off the module path: it tests the installed package.
+# Two processes, as many tests wait: for nodes that start, or for others to be found.
 test: install  ## Run all tests on the installed package
-	PATH="$(PREFIX)/bin:$$PATH" $(VENV)/bin/pytest
+	PATH="$(PREFIX)/bin:$$PATH" $(VENV)/bin/pytest -n 2 --dist worksteal
 
 clean:  ## Remove .venv and everything that was built
 	rm -rf $(VENV) build install log demo_output .pytest_cache

@@ -632,7 +632,7 @@ def test_help_imports_nothing_heavy():
         'build_parser()[0].format_help()\n'
         'print(*sorted({"torch", "rclpy", "numpy", "cv2", "PIL", "rosbags"} & set(sys.modules)))')
     result = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True,
-                            timeout=60, check=True)
+                            check=True)
     assert result.stdout.strip() == ''
 
 
@@ -643,7 +643,7 @@ def test_reader_that_goes_away(tmp_path, packet):
     os.close(reading)
     result = subprocess.run(
         [sys.executable, '-m', 'auv_image_codec.cli.main', 'info', tmp_path / 'a.auv'],
-        stdout=writing, stderr=subprocess.PIPE, text=True, timeout=120)
+        stdout=writing, stderr=subprocess.PIPE, text=True)
     os.close(writing)
     assert (result.returncode, result.stderr) == (1, '')
 
@@ -654,11 +654,11 @@ def test_as_a_process(tmp_path, frames):
     (tmp_path / 'b.txt').write_text('no image')
     command = [sys.executable, '-m', 'auv_image_codec.cli.main']
     result = subprocess.run([*command, 'encode', tmp_path, '-o', tmp_path / 'out'],
-                            capture_output=True, text=True, timeout=120)
+                            capture_output=True, text=True)
     assert result.returncode == 1
     assert result.stderr.splitlines() == [
         f'{PREFIX}encode: {tmp_path / "b.txt"}: not an image file']
     assert result.stdout.startswith('1 of 2 images coded')
-    result = subprocess.run([*command, '--version'], capture_output=True, text=True, timeout=60)
+    result = subprocess.run([*command, '--version'], capture_output=True, text=True)
     assert result.returncode == 0
     assert result.stdout.startswith('auv-image-codec ')

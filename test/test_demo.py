@@ -99,7 +99,7 @@ class Demo:
 
     def finish(self) -> tuple[int, str, str]:
         """Wait for its end; return status, standard output and standard error."""
-        output, errors = self.process.communicate(timeout=280)
+        output, errors = self.process.communicate()
         return self.process.returncode, output, errors
 
     def children(self) -> dict[int, str]:

@@ -522,7 +522,7 @@ def test_benchmark_prints_the_table(tmp_path, folder):
     result = subprocess.run(
         [sys.executable, script, '--data', tmp_path, '--sets', 'frames', '--limit', '2',
          '--codecs', 'autoencoder', 'webp', '--output', tmp_path / 'out'],
-        capture_output=True, text=True, timeout=240)
+        capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (0, '')
     lines = result.stdout.splitlines()
     assert '### frames: 2 images' in lines

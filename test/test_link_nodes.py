@@ -488,7 +488,6 @@ def test_each_is_a_process_that_ends_cleanly(ros, name, stream):
 # --- The whole way ----------------------------------------------------------------------------
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_two_ros_networks_joined_by_a_bad_link(codec):
     """
     Images cross from one ROS domain to another, which only the simulated water joins.

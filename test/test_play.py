@@ -165,7 +165,7 @@ class PlayerProcess:
 
     def finish(self) -> tuple[int, str, str]:
         """Wait for its end; return status, standard output and standard error."""
-        output, errors = self._process.communicate(timeout=60)
+        output, errors = self._process.communicate()
         return self._process.returncode, output, errors
 
 
@@ -401,8 +401,7 @@ def test_without_ros():
               'sys.modules["rclpy"] = None\n'  # what makes an import fail
               'from auv_image_codec.cli.main import main\n'
               f'sys.exit(main(["play", {str(DEMO_BAG)!r}]))')
-    result = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True,
-                            timeout=60)
+    result = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True)
     assert result.returncode == 1
     assert len(result.stderr.splitlines()) == 1
     assert 'ROS 2 is needed to play a bag' in result.stderr
