@@ -111,8 +111,12 @@ class Process:
 class Recorder:
     """Node that subscribes to everything that the demo measures."""
 
-    def __init__(self):
-        """Subscribe; every queue holds the whole demo, so that nothing is lost here."""
+    def __init__(self, interruption):
+        """
+        Subscribe; every queue holds the whole demo, so that nothing is lost here.
+
+        :param interruption: the signals that end spin().
+        """
         from diagnostic_msgs.msg import DiagnosticArray
         import rclpy
         from rclpy.executors import SingleThreadedExecutor
@@ -122,6 +126,7 @@ class Recorder:
         from auv_image_codec.msg import LatentCode
 
         self._rclpy = rclpy
+        self._interruption = interruption
         rclpy.init(args=[], signal_handler_options=rclpy.SignalHandlerOptions.NO)
         self.node = rclpy.create_node('demo_recorder')
         self._executor = SingleThreadedExecutor()
@@ -179,9 +184,10 @@ class Recorder:
                     continue
 
     def spin(self, seconds: float) -> None:
-        """Handle messages for a while."""
+        """Handle messages for a while, unless the demo is interrupted."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
+            self._interruption.check()
             self._executor.spin_once(timeout_sec=left)
 
     def is_connected(self) -> bool:
@@ -262,17 +268,18 @@ def record(recorder: Recorder, player: Process, nodes: list[Process], frames: in
         bar.update(len(recorder.images) - bar.n)
 
 
-def run_processes(args: argparse.Namespace, frames: int, trial: bytes) -> Recorder:
+def run_processes(args: argparse.Namespace, frames: int, trial: bytes, interruption) -> Recorder:
     """
     Run encoder, decoder and player, and return what was recorded.
 
     :param trial: image file to find out with that images come through.
+    :param interruption: the signals that end it.
 
     :raises DemoError: if that fails.
     """
     log_folder = args.output / 'log'
     log_folder.mkdir(parents=True, exist_ok=True)
-    recorder = Recorder()
+    recorder = Recorder(interruption)
     processes: list[Process] = []
 
     def start(name: str, *command: str) -> Process:
@@ -349,7 +356,8 @@ def image_array(message):
     return pixels if message.encoding == 'rgb8' else pixels[:, :, ::-1]
 
 
-def evaluate(recorder: Recorder, stamps: list[int], args: argparse.Namespace) -> dict:
+def evaluate(recorder: Recorder, stamps: list[int], args: argparse.Namespace,
+             interruption) -> dict:
     """Measure what was recorded, draw the contact sheet, and return the metrics."""
     import io
 
@@ -374,6 +382,7 @@ def evaluate(recorder: Recorder, stamps: list[int], args: argparse.Namespace) ->
                and stamp in recorder.sources]
     psnr, source_values = {}, 0
     for stamp in arrived:
+        interruption.check()
         source = source_pixels(stamp)
         reconstruction = image_array(recorder.images[stamp])
         if source.shape != reconstruction.shape:
@@ -469,22 +478,16 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _raise_exit(signal_number: int, frame: object) -> None:
-    print(f'\nrun_demo: stopped by signal {signal_number}', file=sys.stderr)
-    sys.exit(128 + signal_number)
-
-
 def main() -> int:
     """Run the demo, and return its exit status."""
     args = parse_arguments()
-    # Turn termination into an exception, so that `finally` stops the processes.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _raise_exit)
     # For the children too; before ROS is imported here.
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     os.environ['ROS_DOMAIN_ID'] = str(args.domain_id)
     os.environ['PYTHONUNBUFFERED'] = '1'
     try:
+        from auv_image_codec.cli.interruption import Interruption
+        interruption = Interruption(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         import rclpy  # noqa: F401
 
         from auv_image_codec.errors import AuvImageCodecError
@@ -500,8 +503,11 @@ def main() -> int:
             raise DemoError(f'{args.bag}: no message on {SOURCE_TOPIC}')
         stamps = [image.stamp_ns for image in images]
         args.output.mkdir(parents=True, exist_ok=True)
-        recorder = run_processes(args, len(stamps), images[0].data)
-        metrics = evaluate(recorder, stamps, args)
+        recorder = run_processes(args, len(stamps), images[0].data, interruption)
+        metrics = evaluate(recorder, stamps, args, interruption)
+    except KeyboardInterrupt:
+        print(f'\nrun_demo: stopped by signal {interruption.number}', file=sys.stderr)
+        return 128 + interruption.number
     except (DemoError, AuvImageCodecError, OSError) as error:
         print(f'run_demo: {error}', file=sys.stderr)
         return 1

@@ -14,6 +14,7 @@
 """The encoder's node, with real messages over DDS."""
 import array
 import gc
+import itertools
 import os
 import time
 
@@ -353,46 +354,46 @@ def test_byte_rate_is_kept_and_what_waits_is_the_newest_frame(codec):
                    for array_ in ros.everything_diagnosed for status in array_.status)
 
 
-def publish_by_turns(ros, publishers, seconds):
-    """Publish frames on all publishers again and again."""
-    end, number = time.monotonic() + seconds, 0
-    while time.monotonic() < end:
+def coded_by_turns(ros, node, publishers, frames):
+    """
+    Publish on all publishers until so many frames are coded.
+
+    Return the bytes of each camera, and the seconds that it took.
+    """
+    start, number = time.monotonic(), itertools.count()
+    before = {name: (one.frames_done, one.bytes_total) for name, one in node.statistics.items()}
+
+    def publish():
         for publisher in publishers:
-            publisher.publish(frame(number))
+            publisher.publish(frame(next(number) % 100))
         ros.spin_for(0.03)
-        number += 1
+    assert ros.spin_until(lambda: publish() or frames <= sum(
+        one.frames_done - before[name][0] for name, one in node.statistics.items()))
+    seconds = time.monotonic() - start
+    return {name: one.bytes_total - before[name][1]
+            for name, one in node.statistics.items()}, seconds
 
 
 def test_cameras_share_the_byte_rate_by_priority_and_use_what_others_leave(codec):
     with graph() as ros:
         node = ros.add(EncoderNode, cameras=['front', 'down'], front__priority=3,
-                       byte_rate=3000.0, **ALL_FRAMES)
+                       byte_rate=500.0, max_bytes=100, **ALL_FRAMES)
         front, down = (ros.publisher(Image, f'{name}/image') for name in ('front', 'down'))
         ros.collect(LatentCode, 'front/latent')
         ros.collect(LatentCode, 'down/latent')
         ros.start(node)
         assert ros.connected(front, down)
-        statistics = node.statistics
-
-        def both_are_limited():
-            return all(statistics[name].frames_dropped > 0 for name in ('front', 'down'))
-        publish_by_turns(ros, [front, down], 4.0)
-        if not both_are_limited():
-            pytest.skip('this machine cannot code 3000 bytes/s: nothing to share')
-        shares = {name: statistics[name].bytes_total for name in ('front', 'down')}
+        shares, seconds = coded_by_turns(ros, node, [front, down], 20)
+        assert all(one.frames_dropped > 0 for one in node.statistics.values())
         assert 2.0 < shares['front'] / shares['down'] < 4.5
-        # The other camera is silent: its share is used.
-        before = statistics['down'].bytes_total
-        start = time.monotonic()
-        publish_by_turns(ros, [down], 3.0)
-        rate = (statistics['down'].bytes_total - before) / (time.monotonic() - start)
-        assert rate > 2 * 3000.0 / 4
+        # The other camera is silent: its share is used, whatever this machine is able to.
+        rate = shares['down'] / seconds
+        alone, seconds = coded_by_turns(ros, node, [down], 10)
+        assert alone['down'] / seconds > 1.8 * rate
         # Equal from now on.
         assert node.set_parameters([Parameter('front.priority', value=1)])[0].successful
-        before = {name: statistics[name].bytes_total for name in ('front', 'down')}
-        publish_by_turns(ros, [front, down], 3.0)
-        grown = {name: statistics[name].bytes_total - before[name] for name in before}
-        assert 0.6 < grown['front'] / grown['down'] < 1.7
+        shares, _ = coded_by_turns(ros, node, [front, down], 16)
+        assert 0.6 < shares['front'] / shares['down'] < 1.7
 
 
 # --- Endurance ----------------------------------------------------------------------------------
@@ -405,9 +406,9 @@ def resident_bytes():
 
 @pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists('/proc/self/statm'), reason='needs /proc')
-def test_memory_stays_flat_over_a_thousand_frames():
+def test_memory_stays_flat():
     with graph() as ros:
-        node = ros.add(EncoderNode, **ALL_FRAMES)
+        node = ros.add(EncoderNode, max_bytes=60, **ALL_FRAMES)     # the fewer, the faster
         images = ros.publisher(Image, 'image')
         count = [0]
 
@@ -427,5 +428,5 @@ def test_memory_stays_flat_over_a_thousand_frames():
             ros.everything_diagnosed.clear()
             gc.collect()
             return resident_bytes()
-        warm = code(300)
-        assert code(1000) - warm < 5 * 2 ** 20
+        warm = code(200)
+        assert code(500) - warm < 2.5 * 2 ** 20

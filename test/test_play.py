@@ -27,7 +27,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 from unshared import new_domain
 
-from auv_image_codec.cli import play as play_module
+from auv_image_codec.cli import interruption, play as play_module
 from auv_image_codec.cli.main import main
 from auv_image_codec.evaluation.bags import BagReader
 from auv_image_codec.resources import share_directory
@@ -294,12 +294,13 @@ def test_interrupted_anywhere(monkeypatch, capsys, bag):
     pytest.importorskip('rclpy', reason='rclpy is not installed: nothing can be played')
     monkeypatch.setenv('ROS_DOMAIN_ID', str(DOMAIN))
     python = signal.getsignal(signal.SIGINT)
+    files = {play_module.__file__, interruption.__file__}
     seen, struck = set(), ['something']
 
     def strike(frame, event, argument):
         """Interrupt, once in a run, a function that was not interrupted before."""
         code = frame.f_code
-        if (event == 'call' and code.co_filename == play_module.__file__ and code not in seen
+        if (event == 'call' and code.co_filename in files and code not in seen
                 and signal.getsignal(signal.SIGINT) is not python):
             sys.setprofile(None)
             seen.add(code)

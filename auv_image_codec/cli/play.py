@@ -29,12 +29,11 @@ import sys
 import time
 
 from auv_image_codec.cli.files import print_error, UsageError
+from auv_image_codec.cli.interruption import Interruption, LONGEST_SLEEP_S
 from auv_image_codec.errors import AuvImageCodecError, BagError
 
 CLOCK_TOPIC = '/clock'
 _ACKNOWLEDGE_TIMEOUT_S = 10.0
-# How long a signal may go unnoticed: nothing wakes a sleeping process but an exception.
-_LONGEST_SLEEP_S = 0.05
 
 
 def _positive(text: str) -> float:
@@ -120,43 +119,6 @@ def _message_class(type_name: str):
         return getattr(importlib.import_module(f'{package}.msg'), name)
     except (AttributeError, ValueError) as error:
         raise ImportError(f'no message type {type_name}') from error
-
-
-class Interruption:
-    """
-    SIGINT and SIGTERM, noted whenever they come, but acted on only where the code looks for them.
-
-    So they find nothing half made, and the command ends in one way only.
-    """
-
-    def __init__(self):
-        """Take both signals for the rest of the process, in its main thread."""
-        self._noted = False
-        # SIGINT, too: a shell starts background jobs with it ignored.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._note)
-
-    def _note(self, signal_number: int, frame: object) -> None:
-        self._noted = True
-
-    def check(self) -> None:
-        """Raise KeyboardInterrupt if one of the signals has come."""
-        if self._noted:
-            raise KeyboardInterrupt
-
-    def sleep(self, seconds: float) -> None:
-        """
-        Sleep.
-
-        :raises KeyboardInterrupt: as soon as one of the signals has come.
-        """
-        end = time.monotonic() + seconds
-        while True:
-            self.check()
-            left = end - time.monotonic()
-            if left <= 0:
-                return
-            time.sleep(min(left, _LONGEST_SLEEP_S))
 
 
 class Player:
@@ -308,7 +270,7 @@ class Player:
         from rclpy.duration import Duration
         for publisher in self._publishers.values():
             deadline = time.monotonic() + _ACKNOWLEDGE_TIMEOUT_S
-            while not publisher.wait_for_all_acked(Duration(seconds=_LONGEST_SLEEP_S)):
+            while not publisher.wait_for_all_acked(Duration(seconds=LONGEST_SLEEP_S)):
                 self._interruption.check()
                 if time.monotonic() > deadline:
                     print_error(f'play: {publisher.topic_name}: a subscriber did not acknowledge '
@@ -345,7 +307,7 @@ def run(args: argparse.Namespace) -> int:
     if args.wait_for_subscribers < 0:
         raise UsageError('--wait-for-subscribers must not be negative')
     # Before all that takes time, which on a slow machine is seconds.
-    interruption = Interruption()
+    interruption = Interruption(signal.SIGINT, signal.SIGTERM)
     from auv_image_codec.evaluation.bags import BagReader
     with BagReader(args.bag) as bag:
         bag.select(args.topics)
