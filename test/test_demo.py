@@ -208,11 +208,15 @@ def test_a_node_that_dies(demo, victim):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_stopping_the_demo_stops_everything(demo, number):
-    """Whichever way it goes, it takes its processes along."""
+@pytest.mark.parametrize('number, children', [
+    (signal.SIGTERM, 2),    # while the nodes start
+    (signal.SIGINT, 3),     # with the player
+    (signal.SIGKILL, 3),
+])
+def test_stopping_the_demo_stops_everything(demo, number, children):
+    """Whichever way and whenever it goes, it takes its processes along."""
     running = demo()
-    running.wait_for_children(3)  # with the player
+    running.wait_for_children(children)
     running.process.send_signal(number)
     status, _, errors = running.finish()
     assert status in (-number, 128 + number)
