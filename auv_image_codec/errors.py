@@ -48,6 +48,12 @@ class BudgetError(AuvImageCodecError, ValueError):
     kind = 'budget'
 
 
+class RefinementError(AuvImageCodecError, ValueError):
+    """Refinement asked of a codec that has none."""
+
+    kind = 'refinement'
+
+
 class WeightsError(AuvImageCodecError):
     """Weights that are missing, malformed, or of another codec or network."""
 

@@ -149,6 +149,23 @@ def test_max_bytes(tmp_path, capsys, frames, max_bytes):
     assert Image.open(tmp_path / 'a.png').size == (640, 480)
 
 
+def test_refine(tmp_path, capsys, frames):
+    """More time gives another packet of as many bytes, and a codec without says so."""
+    (tmp_path / 'a.jpg').write_bytes(frames[1])
+    packets = []
+    for steps in (0, 2):
+        assert run(capsys, 'encode', tmp_path / 'a.jpg', '-o', tmp_path, '--max-bytes', 100,
+                   '--refine', steps)[0] == 0
+        packets.append((tmp_path / 'a.auv').read_bytes())
+    assert len(packets[0]) == len(packets[1]) == 100 and packets[0] != packets[1]
+    for arguments, reason in ((['--refine', 1, '--codec', 'autoencoder'], 'has no refinement'),
+                              (['--refine', -1], 'must not be negative'),
+                              (['--refine-seconds', 'nan'], 'must not be negative')):
+        status, _, errors = run(capsys, 'encode', tmp_path / 'a.jpg', '-o', tmp_path, *arguments)
+        assert status != 0 and reason in errors[-1]
+    assert (tmp_path / 'a.auv').read_bytes() == packets[1]
+
+
 def test_size(tmp_path, capsys, packet):
     """Decoded images have the size that was asked for."""
     (tmp_path / 'a.auv').write_bytes(packet)

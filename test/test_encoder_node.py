@@ -87,6 +87,24 @@ def test_latent_carries_the_images_header_and_size(running, codec, width, height
     assert packet_bytes(codec, latent) <= 500
 
 
+def test_frames_are_refined_from_the_moment_that_steps_are_set(running, codec):
+    ros, node, images, latents = running
+    pixels = picture()
+    message = rgb_to_image(pixels, header())
+    assert node.set_parameters([Parameter('refinement_steps', value=2)])[0].successful
+    try:
+        refined = code_one(ros, images, latents, message)
+        np.testing.assert_array_equal(np.frombuffer(refined.latent, np.uint8),
+                                      codec.refine(pixels, 500, 2))
+        assert node.set_parameters([Parameter('refinement_seconds', value=1e-6)])[0].successful
+        plain = code_one(ros, images, latents, message)
+        np.testing.assert_array_equal(np.frombuffer(plain.latent, np.uint8),
+                                      codec.encode(pixels))
+    finally:
+        node.set_parameters([Parameter('refinement_steps', value=0),
+                             Parameter('refinement_seconds', value=0.0)])
+
+
 def test_sequence_counts_the_coded_images(running):
     ros, node, images, latents = running
     first = code_one(ros, images, latents, frame(1)).sequence

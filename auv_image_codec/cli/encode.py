@@ -15,13 +15,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from auv_image_codec.atomic_write import write_atomically
 from auv_image_codec.cli.files import (
     add_codec_arguments, create_output_folder, Failures, find_files, open_codec, output_paths,
     PACKET_SUFFIX, UsageError, with_progress)
-from auv_image_codec.errors import BudgetError
+from auv_image_codec.errors import BudgetError, RefinementError
 
 
 def add_parser(subparsers) -> argparse.ArgumentParser:
@@ -40,6 +41,11 @@ def add_parser(subparsers) -> argparse.ArgumentParser:
                         help='codec to use (default: wavelet)')
     parser.add_argument('--max-bytes', default=500, type=int, metavar='N',
                         help='limit of a whole packet in bytes (default: 500)')
+    parser.add_argument('--refine', default=0, type=int, metavar='STEPS',
+                        help='packets to try for each image, for a better one of as many bytes, '
+                        'some 0.2 s each (default: 0; codec wavelet only)')
+    parser.add_argument('--refine-seconds', default=math.inf, type=float, metavar='S',
+                        help='end the refinement of an image in time (default: no limit)')
     parser.add_argument('--camera', default=0, type=int, metavar='INDEX',
                         help='camera index to write into the packets, 0 to 7 (default: 0)')
     add_codec_arguments(parser)
@@ -50,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     """Code the images, and return the exit status."""
     if not 0 <= args.camera <= 7:
         raise UsageError(f'--camera must be 0 to 7, not {args.camera}')
+    if args.refine < 0 or not args.refine_seconds >= 0:
+        raise UsageError('--refine and --refine-seconds must not be negative')
     # Packets of an earlier run may lie beside the images.
     inputs = find_files(args.inputs, lambda path: path.suffix.lower() != PACKET_SUFFIX)
     outputs = output_paths(inputs, args.output, PACKET_SUFFIX)
@@ -66,9 +74,10 @@ def run(args: argparse.Namespace) -> int:
             height, width = image.pixels.shape[:2]
             packet = encode_packet(
                 codec, image.pixels, camera=args.camera, sequence=sequence,
-                stamp_ns=image.capture_time_ns, max_bytes=args.max_bytes)
+                stamp_ns=image.capture_time_ns, max_bytes=args.max_bytes,
+                refinement_steps=args.refine, refinement_seconds=args.refine_seconds)
             write_atomically(output, packet)
-        except BudgetError:
+        except (BudgetError, RefinementError):
             raise
         # ValueError: an image that cannot be coded, or a capture time that no packet holds.
         except (ValueError, OSError) as error:

@@ -16,6 +16,7 @@ The codecs by name, and the way from an image to a packet and back.
 
 No part of this package needs ROS.
 """
+import math
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,17 @@ def codec_names() -> list[str]:
     return list(_CODECS)
 
 
+def codec_class(name: str) -> type[Codec]:
+    """
+    Return the class of a codec, for what is known without its weights.
+
+    :raises UnknownCodecError: if there is no such codec.
+    """
+    if name not in _CODECS:
+        raise UnknownCodecError(f'codec {name!r} is not known; known: {", ".join(_CODECS)}')
+    return _CODECS[name]
+
+
 def create_codec(name: str = DEFAULT_CODEC, weights: Path | None = None, device: str = 'cpu',
                  side: str = 'both') -> Codec:
     """
@@ -52,29 +64,36 @@ def create_codec(name: str = DEFAULT_CODEC, weights: Path | None = None, device:
     :raises WeightsError: if its weights are missing, malformed or of another codec, or the device
         cannot hold them.
     """
-    if name not in _CODECS:
-        raise UnknownCodecError(f'codec {name!r} is not known; known: {", ".join(_CODECS)}')
+    kind = codec_class(name)
     if side not in SIDES:
         raise ValueError(f'side is {side!r}, must be one of {", ".join(SIDES)}')
     directory = Path(weights) if weights else weights_directory(name)
     try:
-        return _CODECS[name](directory, device, side)
+        return kind(directory, device, side)
     except (RuntimeError, AssertionError) as error:     # how torch says that there is no device
         raise WeightsError(f'codec {name!r} cannot run on device {device!r}: {error}') from error
 
 
 def encode_packet(codec: Codec, image: np.ndarray, *, camera: int = 0, sequence: int = 0,
-                  stamp_ns: int = 0, max_bytes: int = DEFAULT_MAX_BYTES) -> bytes:
+                  stamp_ns: int = 0, max_bytes: int = DEFAULT_MAX_BYTES,
+                  refinement_steps: int = 0, refinement_seconds: float = math.inf) -> bytes:
     """
     Return the packet, at most max_bytes long, of an image uint8 [height, width, 3].
 
     :param camera: index of the camera on the vehicle, 0..7.
     :param sequence: counts the camera's images.
     :param stamp_ns: capture time in nanoseconds since 1970.
+    :param refinement_steps: of Codec.refine(); 0 for Codec.encode().
+    :param refinement_seconds: the time limit of Codec.refine().
     :raises InvalidImageError: if the image cannot be encoded.
     :raises BudgetError: if max_bytes is too small for any image.
+    :raises RefinementError: if there are steps, but the codec has no refinement.
     """
-    payload = codec.payload_from_latent(codec.encode(image, max_bytes))
+    if refinement_steps:
+        latent = codec.refine(image, max_bytes, refinement_steps, refinement_seconds)
+    else:
+        latent = codec.encode(image, max_bytes)
+    payload = codec.payload_from_latent(latent)
     height, width = image.shape[:2]
     return build_packet(PacketHeader(codec.name, codec.model_id, camera, sequence, stamp_ns,
                                      width, height), payload)

@@ -13,12 +13,13 @@
 # limitations under the License.
 """What every codec offers: image to latent to payload, and back."""
 from abc import ABC, abstractmethod
+import math
 
 import cv2
 import numpy as np
 
 from auv_image_codec.codecs.packet import DEFAULT_MAX_BYTES
-from auv_image_codec.errors import InvalidImageError
+from auv_image_codec.errors import InvalidImageError, RefinementError
 
 
 class Codec(ABC):
@@ -34,6 +35,7 @@ class Codec(ABC):
     model_id: int                   # of the weights, uint32; 0 for a codec without
     latent_dim: int                 # the largest number of values in a latent
     input_size: tuple[int, int]     # width, height that images are resampled to
+    has_refinement = False          # whether refine() can be called
 
     @abstractmethod
     def encode(self, image: np.ndarray, max_bytes: int = DEFAULT_MAX_BYTES) -> np.ndarray:
@@ -46,6 +48,20 @@ class Codec(ABC):
         :raises InvalidImageError: if the image is not such an array.
         :raises BudgetError: if no image fits max_bytes.
         """
+
+    def refine(self, image: np.ndarray, max_bytes: int, steps: int,
+               seconds: float = math.inf) -> np.ndarray:
+        """
+        Encode an image with more time, for a better image from as many bytes.
+
+        :param image: as encode() takes it.
+        :param max_bytes: as encode() takes it.
+        :param steps: changes to try; none gives what encode() gives.
+        :param seconds: no step begins that would probably end later.
+        :returns: the latent, uint8 [n], of no larger squared error than encode()'s.
+        :raises RefinementError: if the codec has no refinement.
+        """
+        raise RefinementError(f'codec {self.name!r} has no refinement: leave out its steps')
 
     @abstractmethod
     def decode(self, latent: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -23,6 +23,7 @@ from auv_image_codec.codecs.packet import (
     DEFAULT_MAX_BYTES, LARGEST_PACKET_BYTES, OVERHEAD_BYTES,
 )
 from auv_image_codec.codecs.wavelet_entropy import WaveletEntropyModel
+from auv_image_codec.codecs.wavelet_refinement import WaveletRefinement
 from auv_image_codec.codecs.weights import NETWORK_PREFIX, read_weights
 from auv_image_codec.errors import BudgetError, LatentError, PacketCorruptError, WeightsError
 from auv_image_codec.networks.wavelet_restoration import SCALE, WaveletRestoration
@@ -46,7 +47,7 @@ class WaveletCodec(Codec):
     ``entropy_model`` is its WaveletEntropyModel.
 
     :param weights: directory of context.safetensors, the entropy model, and
-        restoration.safetensors, the decoder; an encoder needs only the first.
+        restoration.safetensors, the decoder; an encoder needs the second for refine() only.
     :param device: a torch device that the decoder runs on. The entropy model stays on the CPU,
         whose arithmetic it was made for.
     :param side: 'encoder', 'decoder' or 'both': what to load.
@@ -56,6 +57,7 @@ class WaveletCodec(Codec):
     name = 'wavelet'
     input_size = (INPUT_SIDE, INPUT_SIDE)
     latent_dim = LARGEST_PACKET_BYTES - OVERHEAD_BYTES
+    has_refinement = True
 
     def __init__(self, weights: Path, device: str = 'cpu', side: str = 'both'):
         self._device = torch.device(device)
@@ -66,24 +68,33 @@ class WaveletCodec(Codec):
             self.entropy_model = WaveletEntropyModel(context.tensors)
         except (KeyError, ValueError, RuntimeError) as error:
             raise WeightsError(f'{weights}: malformed entropy model: {error}') from error
+        self._weights = weights
+        self._refinement = None
         self._restoration = None
         if side != 'encoder':
             self._restoration = _load_restoration(weights, self.name, self._device)
 
     def encode(self, image: np.ndarray, max_bytes: int = DEFAULT_MAX_BYTES) -> np.ndarray:
         """Encode an image; see the base class. The latent is uint8 [2..max_bytes - 16]."""
-        budget = min(max_bytes, LARGEST_PACKET_BYTES) - OVERHEAD_BYTES
-        if budget < SIZE_BYTES:
-            raise BudgetError(
-                f'max_bytes is {max_bytes}, at least {OVERHEAD_BYTES + SIZE_BYTES} are header, '
-                'checks and size')
-        check_image(image)
-        width, height = coded_size(image.shape[1], image.shape[0])
-        pixels = torch.from_numpy(np.array(resample(image, (width, height)), order='C'))
+        images, budget = _prepared(image, max_bytes)
         with torch.inference_mode():
-            levels = self._transform.analysis(pixels.permute(2, 0, 1)[None].float() / 255)
-            stream = self.entropy_model.encode(levels, height, width, budget - SIZE_BYTES)
-        return np.frombuffer(bytes([width // SCALE, height // SCALE]) + stream, np.uint8)
+            stream = self.entropy_model.encode(self._transform.analysis(images),
+                                               *images.shape[2:], budget)
+        return _latent_of_stream(images, stream)
+
+    def refine(self, image: np.ndarray, max_bytes: int, steps: int,
+               seconds: float = math.inf) -> np.ndarray:
+        """
+        Encode an image with more time; see the base class.
+
+        :raises WeightsError: if the decoder's weights are missing or malformed.
+        """
+        images, budget = _prepared(image, max_bytes)
+        if self._refinement is None:
+            self._refinement = WaveletRefinement(
+                self.entropy_model, _load_restoration(self._weights, self.name,
+                                                      torch.device('cpu')))
+        return _latent_of_stream(images, self._refinement.refine(images, budget, steps, seconds))
 
     def decode(self, latent: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Decode a latent, or the beginning of one; see the base class."""
@@ -131,6 +142,24 @@ def coded_size(width: int, height: int) -> tuple[int, int]:
     while columns * rows > CODED_CELLS:     # by rounding: the longer side gives way
         columns, rows = ((columns - 1, rows) if columns >= rows else (columns, rows - 1))
     return columns * SCALE, rows * SCALE
+
+
+def _prepared(image: np.ndarray, max_bytes: int) -> tuple[torch.Tensor, int]:
+    """Return an image as it is coded, float [1, 3, H, W] in 0..1, and the bytes for its stream."""
+    budget = min(max_bytes, LARGEST_PACKET_BYTES) - OVERHEAD_BYTES - SIZE_BYTES
+    if budget < 0:
+        raise BudgetError(
+            f'max_bytes is {max_bytes}, at least {OVERHEAD_BYTES + SIZE_BYTES} are header, checks '
+            'and size')
+    check_image(image)
+    size = coded_size(image.shape[1], image.shape[0])
+    pixels = torch.from_numpy(np.array(resample(image, size), order='C'))
+    return pixels.permute(2, 0, 1)[None].float() / 255, budget
+
+
+def _latent_of_stream(images: torch.Tensor, stream: bytes) -> np.ndarray:
+    height, width = images.shape[2:]
+    return np.frombuffer(bytes([width // SCALE, height // SCALE]) + stream, np.uint8)
 
 
 def _size_of_latent(latent: np.ndarray) -> tuple[int, int]:

@@ -18,7 +18,7 @@ Both ends walk through the same decisions (networks.bit_planes has their order) 
 networks how likely each outcome is, in arithmetic that is exact on every machine. What a decoder
 has of a cut stream is every decision that no continuation of it could change.
 """
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import product
@@ -248,6 +248,27 @@ class _LevelState:
     behind: torch.Tensor
     active: bool = False
 
+    def known_level(self) -> KnownLevel:
+        """Return the same as a decoder's network takes it."""
+        return KnownLevel(self.signs * torch.where(self.behind, self.magnitudes / 2,
+                                                   self.magnitudes), self.behind)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """
+    A stream, and what an encoder can learn from it.
+
+    ``levels`` and ``plane`` are what decode() returns. ``costs``, of each level in each of the
+    last two planes, are the bits that it costs a coefficient to become significant, with its
+    sign, and not to stay zero: float [1, 9, h, w], not a number where that was not asked.
+    """
+
+    stream: bytes
+    levels: list[KnownLevel]
+    plane: int
+    costs: list[dict[int, torch.Tensor]]
+
 
 class WaveletEntropyModel:
     """
@@ -289,11 +310,38 @@ class WaveletEntropyModel:
         :param height: of the image.
         :param width: of the image.
         """
-        coder = StreamEncoder(max_bytes)
         with torch.inference_mode():
+            return self._encode(levels, height, width, max_bytes)[0]
+
+    def try_out(self, levels: list[torch.Tensor], height: int, width: int,
+                max_bytes: int) -> 'Trial':
+        """Return encode()'s bytes, what decode() makes of them, and what decisions cost."""
+        with torch.no_grad():
+            stream, image = self._encode(levels, height, width, max_bytes)
             states = self._new_states(height, width)
-            self._walk(coder, states, _KnownImage(levels, states))
-        return coder.stream()[:max_bytes]
+            # an encoder's logits are the decoder's, and known already
+            plane = self._walk(StreamDecoder(stream), states, image)
+            costs = [{known: self._cost(image, index, known) for known in (plane - 1, plane)
+                      if known >= 0} for index in range(len(levels))]
+            return Trial(stream, [state.known_level() for state in states], plane, costs)
+
+    def _encode(self, levels: list[torch.Tensor], height: int, width: int,
+                max_bytes: int) -> tuple[bytes, '_KnownImage']:
+        coder = StreamEncoder(max_bytes)
+        states = self._new_states(height, width)
+        image = _KnownImage(levels, states)
+        self._walk(coder, states, image)
+        return coder.stream()[:max_bytes], image
+
+    def _cost(self, image: '_KnownImage', index: int, plane: int) -> torch.Tensor:
+        """Return Trial.costs of a level and plane."""
+        level = image.levels[index]
+        cost = np.full(level.numel(), np.nan, np.float32)
+        for group, logits in image.logits_of_groups(index, plane):
+            significant, positive = (self._logistic[part[group]] for part in logits)
+            sign = np.where(level.view(-1).numpy()[group] > 0, positive, 1 - positive)
+            cost[group] = np.log2((1 - significant) / (significant * sign))
+        return torch.from_numpy(cost).view_as(level)
 
     def decode(self, stream: bytes, height: int,
                width: int) -> tuple[list[KnownLevel], int]:
@@ -305,9 +353,7 @@ class WaveletEntropyModel:
         with torch.inference_mode():
             states = self._new_states(height, width)
             plane = self._walk(StreamDecoder(stream), states, _UnknownImage(states))
-            return [KnownLevel(state.signs * torch.where(state.behind, state.magnitudes / 2,
-                                                         state.magnitudes), state.behind)
-                    for state in states], plane
+            return [state.known_level() for state in states], plane
 
     def _new_states(self, height: int, width: int) -> list[_LevelState]:
         return [_LevelState(
@@ -443,7 +489,7 @@ class _KnownImage:
 
     def __init__(self, levels: list[torch.Tensor], states: list[_LevelState]):
         self._states = states
-        self._levels = levels
+        self.levels = levels
         self._logits = [{} for _ in levels]
         # in units of the last threshold: halving rounds down to those of the planes before
         finest = [torch.trunc(level.view(-1) / threshold(PLANES - 1)).numpy() for level in levels]
@@ -466,7 +512,7 @@ class _KnownImage:
         """Return the logits of a level for a group, see _LevelLayout.logit_steps()."""
         known = self._logits[index]
         if (plane, group) not in known:
-            size = self._levels[index].numel()
+            size = self.levels[index].numel()
             planes = range(plane, max(plane + 1, USUAL_PLANES if size <= SMALL_LEVEL else 0))
             groups = [group]
             if size < LARGE_LEVEL:
@@ -475,24 +521,30 @@ class _KnownImage:
             known.update(zip(product(planes, groups), rows))
         return known[plane, group]
 
+    def logits_of_groups(self, index: int, plane: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the coefficients of each group that logits() was asked for, and what it gave."""
+        for number, group in enumerate(self._states[index].layout.groups):
+            if (plane, number) in self._logits[index]:
+                yield (group.view(-1).numpy().nonzero()[0], self._logits[index][plane, number])
+
     def _known(self, index: int, planes: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return magnitudes before and after the significance pass of planes, [N, 9, h, w]."""
         thresholds = torch.tensor([threshold(plane) for plane in planes])[:, None, None, None]
-        magnitudes = torch.floor(self._levels[index].abs() / thresholds)
+        magnitudes = torch.floor(self.levels[index].abs() / thresholds)
         before = 2 * torch.floor(magnitudes / 2)
         return before, torch.maximum(before, magnitudes.clamp(max=1))
 
     def _logits_of(self, index: int, planes: Sequence[int],
                    groups: Sequence[int]) -> np.ndarray:
         """Return the logits of a level for groups of the first plane, then of the next."""
-        level, layout = self._levels[index], self._states[index].layout
+        level, layout = self.levels[index], self._states[index].layout
         before, after = self._known(index, planes)
         chosen = slice(groups[0], groups[-1] + 1)
         known = torch.where(layout.done[chosen], after[:, None], before[:, None]).flatten(0, 1)
         above = torch.zeros(len(planes), 2 * BANDS, *level.shape[2:])
         if index:
             _, parent = self._known(index - 1, planes)
-            signs = torch.sign(self._levels[index - 1])
+            signs = torch.sign(self.levels[index - 1])
             above = enlarged(features(parent, signs), *level.shape[2:])
         return layout.logit_steps(features(known, torch.sign(level)),
                                   _Above(layout, above, planes), groups)

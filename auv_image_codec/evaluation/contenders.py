@@ -22,7 +22,7 @@ import time
 import numpy as np
 import PIL
 
-from auv_image_codec.codecs import codec_names, decode_packet, encode_packet
+from auv_image_codec.codecs import codec_class, codec_names, decode_packet, encode_packet
 from auv_image_codec.codecs.base import Codec
 from auv_image_codec.codecs.enhancer import Enhancer, has_enhancer
 from auv_image_codec.codecs.image_file import (
@@ -31,6 +31,8 @@ from auv_image_codec.codecs.packet import OVERHEAD_BYTES
 from auv_image_codec.errors import AuvImageCodecError, BudgetError, UnknownCodecError, WeightsError
 
 ENHANCED = '-enhanced'      # what follows a codec's name in the row of its enhanced images
+REFINED = '-refined'        # of its refined packets
+REFINEMENT_STEPS = 10
 
 
 @dataclass(frozen=True)
@@ -63,14 +65,17 @@ class CodecContender:
     :param codec: with both sides.
     :param enhancer: enhances what the codec decodes, in the row NAME-enhanced; None for the row
         NAME of decoded images.
+    :param refinement_steps: of each packet; in the row NAME-refined if there are any.
     """
 
-    def __init__(self, codec: Codec, enhancer: Enhancer | None = None):
+    def __init__(self, codec: Codec, enhancer: Enhancer | None = None, refinement_steps: int = 0):
         self._codec = codec
         self._enhancer = enhancer
-        self.rows = (codec.name + ENHANCED if enhancer else codec.name,)
+        self._refinement_steps = refinement_steps
+        self.rows = (codec.name + (ENHANCED if enhancer else REFINED if refinement_steps else ''),)
         self.identity = f'model {codec.model_id:08x}' + (
-            f', enhancer {enhancer.model_id:08x}' if enhancer else '')
+            f', enhancer {enhancer.model_id:08x}' if enhancer else '') + (
+            f', {refinement_steps} refinement steps' if refinement_steps else '')
         # the first image costs what is allocated once: nothing that a mean should hold
         width, height = codec.input_size
         list(self.code(np.zeros((height, width, 3), np.uint8), [2**12]))
@@ -80,7 +85,8 @@ class CodecContender:
         for max_bytes in rates:
             try:
                 start = time.perf_counter()
-                packet = encode_packet(self._codec, image, max_bytes=max_bytes)
+                packet = encode_packet(self._codec, image, max_bytes=max_bytes,
+                                       refinement_steps=self._refinement_steps)
                 coded = time.perf_counter()
                 decoded = (self._enhancer.enhance_packet(packet) if self._enhancer
                            else decode_packet(self._codec, packet)[1])
@@ -141,7 +147,13 @@ def row_names() -> list[str]:
 
 
 def _codec_rows() -> list[str]:
-    return [name + suffix for name in codec_names() for suffix in ('', ENHANCED)]
+    return [name + suffix for name in codec_names() for suffix in ('', ENHANCED, REFINED)
+            if suffix != REFINED or codec_class(name).has_refinement]
+
+
+def _codec_of_row(row: str) -> str:
+    """Return the name of the codec in a row of ours."""
+    return row.removesuffix(ENHANCED).removesuffix(REFINED)
 
 
 def _rows(name: str) -> list[str]:
@@ -156,7 +168,7 @@ def open_contenders(names: Sequence[str] | None, open_codec: Callable[[str], Cod
     Load what was asked for, or all that is available on this machine.
 
     :param names: of codecs and formats; 'avif' and 'heic' stand for both of their rows. None for
-        all.
+        all but refined packets, which take seconds each.
     :param open_codec: loads one of our codecs, both sides, by name.
     :param enhancer_weights: directory of an enhancer's weights; None for the shipped ones.
     :param device: that enhancers compute on.
@@ -168,8 +180,9 @@ def open_contenders(names: Sequence[str] | None, open_codec: Callable[[str], Cod
     unavailable: dict[str, str] = {}
     if names is None:
         # nobody asked for enhanced images: where there is no enhancer, nothing is missing
-        wanted = [row for row in _codec_rows() if not row.endswith(ENHANCED) or has_enhancer(
-            row.removesuffix(ENHANCED), enhancer_weights)] + [*FORMATS]
+        wanted = [row for row in _codec_rows() if not row.endswith(REFINED) and (
+            not row.endswith(ENHANCED) or has_enhancer(_codec_of_row(row), enhancer_weights))
+        ] + [*FORMATS]
     else:
         wanted = list(dict.fromkeys(names))
         unknown = [name for name in wanted if name not in row_names()]
@@ -181,10 +194,11 @@ def open_contenders(names: Sequence[str] | None, open_codec: Callable[[str], Cod
     for name in wanted:
         if name in _codec_rows():
             try:
-                codec = open_codec(name.removesuffix(ENHANCED))
+                codec = open_codec(_codec_of_row(name))
                 contenders.append(CodecContender(
                     codec, Enhancer(codec, enhancer_weights, device)
-                    if name.endswith(ENHANCED) else None))
+                    if name.endswith(ENHANCED) else None,
+                    REFINEMENT_STEPS if name.endswith(REFINED) else 0))
             except WeightsError as error:
                 if names is not None:
                     raise

@@ -13,6 +13,7 @@
 # limitations under the License.
 """The vehicle's node: camera images in, latents of at most a packet's bytes out."""
 from dataclasses import dataclass, field
+import math
 import time
 from typing import Any, Callable, List, Optional
 
@@ -49,6 +50,11 @@ PARAMETERS = (
     ParameterSpec('max_bytes', DEFAULT_MAX_BYTES,
                   'Largest packet in bytes, header and checks included.',
                   minimum=32, maximum=4096),
+    ParameterSpec('refinement_steps', 0,
+                  'Packets to try for each frame, for a better image of as many bytes; 0 for '
+                  'none. Codec wavelet only.', minimum=0, maximum=1000),
+    ParameterSpec('refinement_seconds', 0.0, 'Time limit of a refinement; 0.0 for none.',
+                  minimum=0.0, maximum=3600.0),
     ParameterSpec('max_rate', 0.0, 'Most frames a second of each camera; 0.0 for all.',
                   minimum=0.0, maximum=1000.0),
     ParameterSpec('byte_rate', 0.0,
@@ -144,7 +150,7 @@ class EncoderNode(CodecNode):
         """Try the codec once, which also makes the first frame fast, and create publishers."""
         width, height = self.codec.input_size
         grey = np.full((height, width, 3), 128, dtype=np.uint8)
-        self.codec.encode(grey, max_bytes=self.parameters.value('max_bytes'))
+        self._latent_of(grey)
         for camera in self.cameras:
             camera.publisher = self.publisher(
                 LatentCode, camera.latent_topic, reliable(LATENT_DEPTH),
@@ -265,6 +271,14 @@ class EncoderNode(CodecNode):
         slot = camera.last_slot + 1.0 / rate if rate > 0 else now
         camera.last_slot = slot if rate > 0 and now - slot < 1.0 / rate else now
 
+    def _latent_of(self, image: np.ndarray) -> np.ndarray:
+        value = self.parameters.value
+        max_bytes, steps = value('max_bytes'), value('refinement_steps')
+        if steps == 0:
+            return self.codec.encode(image, max_bytes)
+        return self.codec.refine(image, max_bytes, steps,
+                                 value('refinement_seconds') or math.inf)
+
     def _code(self, camera: EncodedCamera, message: Any) -> int:
         """Publish the latent of an image; return the bytes of its packet, 0 if there is none."""
         statistics = self.statistics[camera.name]
@@ -274,7 +288,7 @@ class EncoderNode(CodecNode):
         start = time.perf_counter()
         try:
             image = camera.to_rgb(message, self.parameters.value('max_image_pixels'))
-            latent = self.codec.encode(image, max_bytes=self.parameters.value('max_bytes'))
+            latent = self._latent_of(image)
             height, width = image.shape[:2]
             # As the link will build it, for its true size and its limits.
             packet = build_packet(
