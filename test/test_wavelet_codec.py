@@ -24,7 +24,7 @@ from auv_image_codec.codecs import create_codec, decode_packet, encode_packet
 from auv_image_codec.codecs.packet import LARGEST_PACKET_BYTES, OVERHEAD_BYTES
 from auv_image_codec.codecs.wavelet import coded_size, SIZE_BYTES
 from auv_image_codec.codecs.wavelet_entropy import (
-    StreamDecoder, StreamEncoder, TOTAL_FREQUENCY,
+    StreamDecoder, StreamEncoder, TOTAL_FREQUENCY, WaveletEntropyModel,
 )
 from auv_image_codec.codecs.weights import read_weights, weights_path, write_part
 from auv_image_codec.errors import (
@@ -33,6 +33,8 @@ from auv_image_codec.errors import (
 from auv_image_codec.evaluation.bags import read_compressed_images
 from auv_image_codec.evaluation.metrics import psnr_db
 from auv_image_codec.networks.bit_planes import cut, PLANES, threshold
+from auv_image_codec.networks.tiles import read_tiles
+from auv_image_codec.networks.wavelet_context import LevelContext, WaveletContext
 from auv_image_codec.networks.wavelet_transform import band_masks, WaveletTransform
 from auv_image_codec.resources import share_directory, weights_directory
 
@@ -128,6 +130,62 @@ def test_decisions_are_the_same_for_any_threads_and_library(codec, squares):
         torch.set_num_threads(threads)
     with torch.backends.mkldnn.flags(enabled=False):
         check()
+
+
+class _OnnxLevel(torch.nn.Module):
+    """The network of a level as one function of what is known, for export."""
+
+    def __init__(self, network: LevelContext):
+        super().__init__()
+        self.network = network
+
+    def forward(self, own, coded, above, planes):
+        return self.network(own, self.network.coded_sums(coded),
+                            self.network.above_sums(above, planes), planes)
+
+
+class _OnnxContext:
+    """A WaveletContext whose logits come from another library, through ONNX."""
+
+    def __init__(self, context: WaveletContext, folder: Path, runtime):
+        names = ['own', 'coded', 'above', 'planes']
+        self._sessions = []
+        for kind, level in enumerate(context.levels):
+            example = [torch.zeros(1, channels, 8, 8) for channels in (18, 9, 18)]
+            torch.onnx.export(_OnnxLevel(level), (*example, torch.tensor([0])),
+                              folder / f'{kind}.onnx', dynamo=False, input_names=names,
+                              dynamic_axes={name: {2: 'h', 3: 'w'} for name in names[:3]})
+            self._sessions.append(runtime.InferenceSession(folder / f'{kind}.onnx'))
+
+    def coded_sums(self, kind, coded):
+        return coded
+
+    def above_sums(self, kind, above, planes):
+        return above
+
+    def __call__(self, kind, own, coded, above, planes):
+        inputs = {'own': own, 'coded': coded, 'above': above, 'planes': planes}
+        return torch.from_numpy(self._sessions[kind].run(
+            None, {name: value.numpy() for name, value in inputs.items()})[0])
+
+    def of_tiles(self, kind, own, coded, above, plane, tiles):
+        return read_tiles(self(kind, own, coded, above, torch.tensor([plane])), tiles, 0)
+
+
+@pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning', 'ignore::DeprecationWarning')
+def test_packets_decode_with_an_onnx_export(codec, squares, tmp_path):
+    pytest.importorskip('onnx', reason='onnx is not installed')
+    runtime = pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
+    stream = codec.encode(squares[2])[SIZE_BYTES:].tobytes()
+    tensors = read_weights(weights_directory('wavelet'), 'wavelet', 'context').tensors
+    exported = WaveletEntropyModel(tensors)
+    exported.network = _OnnxContext(exported.network, tmp_path, runtime)
+    expected, plane = codec.entropy_model.decode(stream, 224, 224)
+    found, found_plane = exported.decode(stream, 224, 224)
+    assert found_plane == plane
+    for level, reference in zip(found, expected):
+        assert torch.equal(level.values, reference.values)
+        assert torch.equal(level.behind, reference.behind)
 
 
 def _random_levels(generator: np.random.Generator, height: int, width: int,
