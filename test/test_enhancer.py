@@ -28,6 +28,7 @@ import yaml
 
 from auv_image_codec.cli.main import main
 from auv_image_codec.codecs import create_codec, encode_packet
+from auv_image_codec.codecs.base import resample
 from auv_image_codec.codecs.enhancer import Enhancer, has_enhancer
 from auv_image_codec.codecs.weights import read_weights, write_weights
 from auv_image_codec.errors import LatentError, RecipeError, WeightsError
@@ -137,6 +138,21 @@ def test_enhanced_images_have_the_size_asked_for(codec, weights, frame):
     packet = encode_packet(codec, frame)
     assert np.array_equal(enhancer.enhance_packet(packet), enhancer.enhance(
         latent, frame.shape[1::-1]))
+
+
+def test_the_default_codec_has_one_that_looks_better_in_the_images_own_shape(frame):
+    codec = create_codec()
+    enhancer = Enhancer(codec)
+    lpips = Lpips()
+    width = frame.shape[1]
+    for image in (frame, np.ascontiguousarray(frame[:, :width // 2])):
+        latent = codec.encode(image)
+        size = codec.decoded_size(latent)
+        assert size != codec.input_size
+        small = resample(image, size)
+        enhanced = enhancer.enhance(latent, size)
+        assert enhanced.shape == small.shape
+        assert lpips(small, enhanced) < 0.9 * lpips(small, codec.decode(latent, size))
 
 
 def test_kernels_are_stored_in_8_bits_and_come_back(codec, tmp_path):

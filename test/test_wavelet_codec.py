@@ -26,7 +26,7 @@ from auv_image_codec.codecs.wavelet import coded_size, SIZE_BYTES
 from auv_image_codec.codecs.wavelet_entropy import (
     StreamDecoder, StreamEncoder, TOTAL_FREQUENCY, WaveletEntropyModel,
 )
-from auv_image_codec.codecs.weights import read_weights, weights_path, write_part
+from auv_image_codec.codecs.weights import read_weights, write_part
 from auv_image_codec.errors import (
     BudgetError, InvalidImageError, LatentError, PacketCorruptError, WeightsError,
 )
@@ -39,6 +39,7 @@ from auv_image_codec.networks.wavelet_transform import band_masks, WaveletTransf
 from auv_image_codec.resources import share_directory, weights_directory
 
 REFERENCE = (224, 224)
+CONTEXT = weights_directory('wavelet') / 'context.safetensors.xz'
 
 
 @pytest.fixture(scope='module')
@@ -322,7 +323,7 @@ def test_what_is_no_image_is_refused(codec, image):
 
 
 def test_an_encoder_needs_the_entropy_model_only(tmp_path, squares, codec):
-    shutil.copy(weights_path(weights_directory('wavelet'), 'context'), tmp_path)
+    shutil.copy(CONTEXT, tmp_path)
     encoder = create_codec('wavelet', tmp_path, side='encoder')
     latent = encoder.encode(squares[0])
     assert np.array_equal(latent, codec.encode(squares[0]))
@@ -349,4 +350,4 @@ def test_an_entropy_model_that_cannot_be_trusted_is_refused(tmp_path, broken):
 
 
 def test_the_vehicle_carries_less_than_8_megabytes():
-    assert weights_path(weights_directory('wavelet'), 'context').stat().st_size < 8e6
+    assert CONTEXT.stat().st_size < 8e6

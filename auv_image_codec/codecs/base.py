@@ -74,6 +74,14 @@ class Codec(ABC):
         :raises LatentError: if the latent is not one of this codec.
         """
 
+    def decoded_size(self, latent: np.ndarray) -> tuple[int, int]:
+        """
+        Return width and height that decode() gives without resampling.
+
+        :raises LatentError: if the latent is not one of this codec.
+        """
+        return self.input_size
+
     def features(self, latent: np.ndarray) -> np.ndarray | None:
         """
         Return what the decoder knows of a latent besides its image, for an enhancer.

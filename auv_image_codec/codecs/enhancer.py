@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from auv_image_codec.codecs.base import check_image, Codec, resample
 from auv_image_codec.codecs.packet import parse_packet
@@ -29,7 +30,7 @@ from auv_image_codec.codecs.weights import (
     weights_path,
 )
 from auv_image_codec.errors import LatentError, WeightsError
-from auv_image_codec.networks.enhancer import EnhancerGenerator
+from auv_image_codec.networks.enhancer import EnhancerGenerator, SCALE
 from auv_image_codec.resources import weights_directory
 
 PART = 'enhancer'
@@ -91,7 +92,7 @@ class Enhancer:
         :returns: uint8 [height, width, 3], RGB.
         :raises LatentError: if the latent is not one of the codec.
         """
-        decoded = self.codec.decode(latent, self.codec.input_size)
+        decoded = self.codec.decode(latent, self.codec.decoded_size(latent))
         return resample(self.enhance_decoded(decoded, self.codec.features(latent)), size)
 
     def enhance_packet(self, packet: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -110,7 +111,7 @@ class Enhancer:
         """
         Enhance a decoded image.
 
-        :param decoded: uint8 [height, width, 3], RGB, at the codec's input_size.
+        :param decoded: uint8 [height, width, 3], RGB, as the codec decodes it, not resampled.
         :param features: what codec.features() returned for its latent.
         :returns: uint8 of the same shape.
         """
@@ -121,8 +122,11 @@ class Enhancer:
         with torch.inference_mode():
             images = torch.from_numpy(np.array(decoded, order='C')).to(self._device)
             images = images.permute(2, 0, 1)[None].float() / 255
+            height, width = images.shape[2:]
+            images = functional.pad(images, (0, -width % SCALE, 0, -height % SCALE),
+                                    mode='replicate')
             if features is not None:
                 features = torch.from_numpy(np.array(features))[None].to(self._device)
-            enhanced = self._network(images, features)[0].clamp(0, 1)
+            enhanced = self._network(images, features)[0, :, :height, :width].clamp(0, 1)
             pixels = (enhanced * 255).round().to(torch.uint8).permute(1, 2, 0)
         return np.ascontiguousarray(pixels.cpu().numpy())

@@ -109,6 +109,10 @@ class WaveletCodec(Codec):
             pixels = (images[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0)
         return resample(np.ascontiguousarray(pixels.cpu().numpy()), size)
 
+    def decoded_size(self, latent: np.ndarray) -> tuple[int, int]:
+        """Return width and height of the coded image; see the base class."""
+        return _size_of_latent(latent)
+
     def payload_from_latent(self, latent: np.ndarray) -> bytes:
         """Return the payload of a latent; see the base class."""
         _size_of_latent(latent)

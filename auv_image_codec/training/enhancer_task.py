@@ -358,6 +358,8 @@ class EnhancerTask(Task):
                 lines.append(f'| {name} ({stem}) | {len(values)} | {kind} | ' + ' | '.join(
                     f'{mean:.{digits}f} ± {deviation:.{digits}f}' for mean, deviation, digits in
                     zip(means, deviations, (3, 5, 2, 3))) + ' |')
+        if network.perceptual == 'lpips':
+            lines += ['', 'LPIPS is also what was trained on: it flatters the enhanced images.']
         lines += card_provenance(self.recipe, run)
         (Path(weights) / 'model_card.md').write_text('\n'.join(lines) + '\n')
         return results

@@ -18,7 +18,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from auv_image_codec.codecs.weights import NETWORK_PREFIX, weights_path, write_part
+from auv_image_codec.codecs.weights import (
+    has_weights_file, NETWORK_PREFIX, weights_path, write_part,
+)
 from auv_image_codec.errors import RecipeError, WeightsError
 from auv_image_codec.networks.bit_planes import cut, KnownLevel, PLANES, threshold
 from auv_image_codec.networks.wavelet_context import fineness
@@ -177,7 +179,7 @@ class WaveletRestorationTask(Task):
         write_part(weights, CODEC, 'restoration', {},
                    {NETWORK_PREFIX + key: tensor.contiguous().numpy()
                     for key, tensor in module.averaged.state_dict().items()})
-        if not weights_path(weights, 'context').is_file():
+        if not has_weights_file(weights_path(weights, 'context')):
             raise WeightsError(f'{weights}: holds no context.safetensors: train wavelet_context '
                                'with the same --weights first, then give this command again')
 
