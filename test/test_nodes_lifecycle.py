@@ -169,7 +169,8 @@ def test_decoder_can_be_cycled_and_releases_everything():
         images, pictures = ros.publisher(Image, 'image'), ros.collect(Image, 'reconstructed/image')
         ros.collect(CameraInfo, 'reconstructed/camera_info')
         ros.start(encoder)
-        outputs = ['/reconstructed/camera_info', '/reconstructed/image']
+        outputs = ['/enhanced/camera_info', '/enhanced/image',
+                   '/reconstructed/camera_info', '/reconstructed/image']
         for round_ in range(3):
             assert change(ros, node, CONFIGURE)
             assert topics_of(node) == outputs
