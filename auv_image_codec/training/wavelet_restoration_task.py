@@ -69,13 +69,14 @@ class WaveletRestorationTraining(TrainingModule):
         """Return the loss of a uint8 batch [N, H, W, 3]."""
         seed = self.recipe.optimization.seed
         images = augment(as_network_input(batch), self.recipe.augmentation, seed,
-                         self.global_step)
+                         self.global_step, self.share)
         generator = np.random.default_rng((seed, self.global_step, 4))
+        count = len(batch) * self.share.count
         shares = np.array(PLANE_SHARES) / sum(PLANE_SHARES)
-        planes = generator.choice(PLANES, len(batch), p=shares)
-        reached = generator.integers(1, len(level_sizes(*images.shape[2:])) + 1, len(batch))
-        refining = generator.random(len(batch)) < 0.5
-        levels, planes = self._cut(images, planes, reached, refining)
+        planes = generator.choice(PLANES, count, p=shares)
+        reached = generator.integers(1, len(level_sizes(*images.shape[2:])) + 1, count)
+        refining = generator.random(count) < 0.5
+        levels, planes = self._cut(images, *map(self.share.of, (planes, reached, refining)))
         restored, inverse = self.network(levels, planes, *images.shape[2:])
         typical = torch.tensor(TYPICAL_PSNR_DB, device=images.device)[planes]
         before = _squared_errors(inverse.detach(), images) + 10 ** (-typical / 10)
@@ -107,11 +108,8 @@ class WaveletRestorationTraining(TrainingModule):
             restored, inverse = self._restored(images, plane)
             psnr.append(_psnr_db(restored, images))
             inverse_psnr.append(_psnr_db(inverse, images))
-        mean = torch.stack(psnr).mean()
-        values = {'validation_psnr_db': mean, 'validation_loss': -mean,
-                  'validation_gain_db': mean - torch.stack(inverse_psnr).mean()}
-        for name, value in values.items():
-            self.log(name, value, prog_bar=True, batch_size=len(batch))
+        means, inverse_means = torch.stack(psnr).mean(0), torch.stack(inverse_psnr).mean(0)
+        self.log_validation(psnr_db=means, loss=-means, gain_db=means - inverse_means)
 
     def preview(self, images: torch.Tensor) -> torch.Tensor:
         """Return uint8 images [N, H, W, 3] as they look at the end of plane 6."""
@@ -124,7 +122,7 @@ def _squared_errors(images: torch.Tensor, originals: torch.Tensor) -> torch.Tens
 
 
 def _psnr_db(images: torch.Tensor, originals: torch.Tensor) -> torch.Tensor:
-    return (-10 * torch.log10(_squared_errors(images.clamp(0, 1), originals))).mean()
+    return -10 * torch.log10(_squared_errors(images.clamp(0, 1), originals))
 
 
 class WaveletRestorationTask(Task):
@@ -132,6 +130,7 @@ class WaveletRestorationTask(Task):
 
     NetworkRecipe = WaveletRestorationRecipe
     monitor = 'validation_loss'
+    divides_batches = True
     curves = Curves('train_relative_mse', 'training loss: squared error left',
                     'validation_gain_db', 'validation gain, dB')
 
