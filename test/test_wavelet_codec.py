@@ -21,11 +21,11 @@ import pytest
 import torch
 
 from auv_image_codec.codecs import create_codec, decode_packet, encode_packet
+from auv_image_codec.codecs.cut_stream import StreamDecoder, StreamEncoder
+from auv_image_codec.codecs.entropy import TOTAL_FREQUENCY
 from auv_image_codec.codecs.packet import LARGEST_PACKET_BYTES, OVERHEAD_BYTES
 from auv_image_codec.codecs.wavelet import coded_size, SIZE_BYTES
-from auv_image_codec.codecs.wavelet_entropy import (
-    StreamDecoder, StreamEncoder, TOTAL_FREQUENCY, WaveletEntropyModel,
-)
+from auv_image_codec.codecs.wavelet_entropy import WaveletEntropyModel
 from auv_image_codec.codecs.weights import read_weights, write_part
 from auv_image_codec.errors import (
     BudgetError, InvalidImageError, LatentError, PacketCorruptError, WeightsError,

@@ -15,20 +15,18 @@
 Entropy coding of bit planes of wavelet coefficients, so that every prefix decodes.
 
 Both ends walk through the same decisions (networks.bit_planes has their order) and ask the same
-networks how likely each outcome is, in arithmetic that is exact on every machine. What a decoder
-has of a cut stream is every decision that no continuation of it could change.
+networks how likely each outcome is, in arithmetic that is exact on every machine.
 """
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import product
-from typing import Protocol
 
-import constriction
 import numpy as np
 import torch
 
-from auv_image_codec.codecs.entropy import coded_bytes, continuations, TOTAL_FREQUENCY
+from auv_image_codec.codecs.cut_stream import Coder, StreamDecoder, StreamEncoder
+from auv_image_codec.codecs.entropy import TOTAL_FREQUENCY
 from auv_image_codec.networks.bit_planes import KnownLevel, PLANES, threshold
 from auv_image_codec.networks.exact import ACTIVATION_STEP, BIAS_STEP, WEIGHT_STEP
 from auv_image_codec.networks.tiles import busy_tiles, tile_count, with_tiles
@@ -43,7 +41,6 @@ LARGEST_LOGIT = 11          # beyond, a probability rounds to 0 or 1
 MAGNITUDE_CLASSES = 3       # known magnitudes of 1, of 2 or 3, and larger ones
 CONTEXT_PREFIX = 'context.'
 ZERO, POSITIVE, NEGATIVE = range(3)     # outcomes of a significance decision
-WORD_BYTES = 4              # of the range coder
 SMALL_LEVEL = 9 * 14 * 14   # coefficients: an encoder asks for several planes of it at once
 LARGE_LEVEL = 9 * 96 * 96   # for one group only: the last is often behind a packet's end
 USUAL_PLANES = 8            # up to here, where most packets end
@@ -84,70 +81,6 @@ def entropy_tensors(network: WaveletContext, activity: np.ndarray,
             'entropy_model.logistic': frequencies_of(1 / (1 + np.exp(-logits))),
             'entropy_model.activity': frequencies_of(activity),
             'entropy_model.refinement': frequencies_of(refinement)}
-
-
-class Coder(Protocol):
-    """Either end: takes the probabilities of decisions, returns the decisions."""
-
-    ended: bool
-
-    def code(self, probabilities: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
-        """
-        Return outcomes, int32 [n]; fewer than n where a cut stream ends.
-
-        :param probabilities: float64 [n, k], of k outcomes each: integers by a power of two.
-        :param outcomes: int32 [n], known to an encoder only.
-        """
-
-
-class StreamEncoder:
-
-    def __init__(self, max_bytes: int):
-        self._coder = constriction.stream.queue.RangeEncoder()
-        self._bits_left = 8.0 * (max_bytes + WORD_BYTES)
-        self.ended = False
-
-    def code(self, probabilities: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
-        self._coder.encode(outcomes, _CATEGORICAL, probabilities)
-        self._bits_left += np.log2(probabilities[np.arange(len(outcomes)), outcomes]).sum()
-        self.ended = self._bits_left < 0
-        return outcomes
-
-    def stream(self) -> bytes:
-        return coded_bytes(self._coder)
-
-
-class StreamDecoder:
-    """Decodes both continuations() of a stream at once, as far as they agree."""
-
-    def __init__(self, stream: bytes):
-        self._coders = list(continuations(stream))
-        self.ended = False
-
-    def code(self, probabilities: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
-        low, high = (self._decode(index, probabilities) for index in range(2))
-        count = min(len(low), len(high))
-        different = np.flatnonzero(low[:count] != high[:count])
-        certain = int(different[0]) if len(different) else count
-        self.ended = certain < len(probabilities)
-        return low[:certain]
-
-    def _decode(self, index: int, probabilities: np.ndarray) -> np.ndarray:
-        before = self._coders[index].clone()
-        try:
-            return self._coders[index].decode(_CATEGORICAL, probabilities)
-        except AssertionError:      # constriction: no outcome lies there. Return those before.
-            self._coders[index] = before
-            half = len(probabilities) // 2
-            if half == 0:
-                return np.zeros(0, np.int32)
-            first = self._decode(index, probabilities[:half])
-            if len(first) < half:
-                return first
-            return np.concatenate([first, self._decode(index, probabilities[half:])])
-
-
-_CATEGORICAL = constriction.stream.model.Categorical(perfect=False)
 
 
 @dataclass(frozen=True)
