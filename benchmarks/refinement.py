@@ -34,6 +34,7 @@ from auv_image_codec.codecs import create_codec  # noqa: E402
 from auv_image_codec.errors import AuvImageCodecError  # noqa: E402
 from auv_image_codec.evaluation.metrics import psnr_db  # noqa: E402
 from auv_image_codec.evaluation.sources import decode_image, list_images  # noqa: E402
+from auv_image_codec.training.data import evenly_spaced  # noqa: E402
 
 
 def main() -> int:
@@ -51,9 +52,8 @@ def main() -> int:
     args = parser.parse_args()
 
     codec = create_codec('wavelet')
-    images = list_images([args.data])
-    chosen = np.linspace(0, len(images) - 1, min(args.images, len(images))).astype(int)
-    pixels = [decode_image(images[index].read(), codec.input_size[0]) for index in chosen]
+    pixels = [decode_image(image.read(), codec.input_size[0])
+              for image in evenly_spaced(list_images([args.data]), args.images)]
     codec.refine(pixels[0], args.max_bytes[0], 1)       # what is loaded once costs no image
     for max_bytes in args.max_bytes:
         gains, times = [], []

@@ -39,9 +39,10 @@ def add_parser(subparsers) -> argparse.ArgumentParser:
                         help='folder for the results')
     parser.add_argument(
         '--codecs', nargs='+', metavar='NAME',
-        help='what to compare: wavelet, autoencoder, autoencoder-enhanced (synthesised detail), '
-        'jpeg, webp, avif, heic; avif and heic give a second row each, -payload, in which their '
-        'container is not counted (default: all that are available)')
+        help='what to compare: wavelet, autoencoder, wavelet-enhanced, autoencoder-enhanced '
+        '(synthesised detail), wavelet-refined, jpeg, webp, avif, heic; avif and heic give a '
+        'second row each, -payload, in which their container is not counted (default: all that '
+        'are available but wavelet-refined, which takes seconds an image)')
     parser.add_argument('--enhancer-weights', type=Path, metavar='FOLDER',
                         help='folder with the weights of the enhancer (default: the ones that '
                         'come with the package)')

@@ -74,6 +74,18 @@ def create_codec(name: str = DEFAULT_CODEC, weights: Path | None = None, device:
         raise WeightsError(f'codec {name!r} cannot run on device {device!r}: {error}') from error
 
 
+def encode_latent(codec: Codec, image: np.ndarray, max_bytes: int, refinement_steps: int = 0,
+                  refinement_seconds: float = math.inf) -> np.ndarray:
+    """
+    Return the latent of an image: that of Codec.refine() if there are steps, else of encode().
+
+    :raises RefinementError: if there are steps, but the codec has no refinement.
+    """
+    if refinement_steps:
+        return codec.refine(image, max_bytes, refinement_steps, refinement_seconds)
+    return codec.encode(image, max_bytes)
+
+
 def encode_packet(codec: Codec, image: np.ndarray, *, camera: int = 0, sequence: int = 0,
                   stamp_ns: int = 0, max_bytes: int = DEFAULT_MAX_BYTES,
                   refinement_steps: int = 0, refinement_seconds: float = math.inf) -> bytes:
@@ -89,11 +101,8 @@ def encode_packet(codec: Codec, image: np.ndarray, *, camera: int = 0, sequence:
     :raises BudgetError: if max_bytes is too small for any image.
     :raises RefinementError: if there are steps, but the codec has no refinement.
     """
-    if refinement_steps:
-        latent = codec.refine(image, max_bytes, refinement_steps, refinement_seconds)
-    else:
-        latent = codec.encode(image, max_bytes)
-    payload = codec.payload_from_latent(latent)
+    payload = codec.payload_from_latent(
+        encode_latent(codec, image, max_bytes, refinement_steps, refinement_seconds))
     height, width = image.shape[:2]
     return build_packet(PacketHeader(codec.name, codec.model_id, camera, sequence, stamp_ns,
                                      width, height), payload)

@@ -36,10 +36,8 @@ def busy_tiles(values: torch.Tensor, margin: int) -> torch.Tensor:
     :param margin: so many values around a tile count too.
     """
     busy = (values != 0).flatten(0, 1).any(0)[None, None].float()
-    height, width = busy.shape[2:]
-    padded = functional.pad(busy, (margin, margin + -width % TILE,
-                                   margin, margin + -height % TILE))
-    return functional.max_pool2d(padded, TILE + 2 * margin, TILE).flatten().nonzero().flatten()
+    return functional.max_pool2d(_padded(busy, margin), TILE + 2 * margin,
+                                 TILE).flatten().nonzero().flatten()
 
 
 def read_tiles(values: torch.Tensor, tiles: torch.Tensor, margin: int) -> torch.Tensor:
@@ -49,13 +47,9 @@ def read_tiles(values: torch.Tensor, tiles: torch.Tensor, margin: int) -> torch.
     :param values: [N, C, h, w].
     :param tiles: their numbers, int64 [K].
     """
-    height, width = values.shape[2:]
-    padded = functional.pad(values, (margin, margin + -width % TILE,
-                                     margin, margin + -height % TILE))
-    side = TILE + 2 * margin
-    windows = padded.unfold(2, side, TILE).unfold(3, side, TILE)
-    columns = windows.shape[3]
-    return windows.permute(2, 3, 0, 1, 4, 5)[tiles // columns, tiles % columns]
+    windows = _windows(_padded(values, margin), TILE + 2 * margin)
+    columns = windows.shape[1]
+    return windows[tiles // columns, tiles % columns]
 
 
 def with_tiles(values: torch.Tensor, tiles: torch.Tensor, contents: torch.Tensor) -> torch.Tensor:
@@ -67,10 +61,20 @@ def with_tiles(values: torch.Tensor, tiles: torch.Tensor, contents: torch.Tensor
     :param contents: [K, N, C, TILE, TILE].
     """
     height, width = values.shape[2:]
-    copy = functional.pad(values, (0, -width % TILE, 0, -height % TILE))
-    if copy is values:
-        copy = values.clone()
-    squares = copy.unfold(2, TILE, TILE).unfold(3, TILE, TILE)
-    columns = squares.shape[3]
-    squares.permute(2, 3, 0, 1, 4, 5)[tiles // columns, tiles % columns] = contents
+    copy = _padded(values.clone(), 0)
+    windows = _windows(copy, TILE)
+    columns = windows.shape[1]
+    windows[tiles // columns, tiles % columns] = contents
     return copy[:, :, :height, :width]
+
+
+def _padded(values: torch.Tensor, margin: int) -> torch.Tensor:
+    """Return an array with zeros around it, as far as its tiles and their margins reach."""
+    height, width = values.shape[2:]
+    return functional.pad(values, (margin, margin + -width % TILE,
+                                   margin, margin + -height % TILE))
+
+
+def _windows(values: torch.Tensor, side: int) -> torch.Tensor:
+    """Return views of the squares that begin at tiles, [rows, columns, N, C, side, side]."""
+    return values.unfold(2, side, TILE).unfold(3, side, TILE).permute(2, 3, 0, 1, 4, 5)

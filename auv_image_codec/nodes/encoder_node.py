@@ -23,6 +23,7 @@ from rclpy.qos import QoSProfile
 
 from sensor_msgs.msg import CompressedImage, Image
 
+from auv_image_codec.codecs import encode_latent
 from auv_image_codec.codecs.packet import build_packet, DEFAULT_MAX_BYTES, PacketHeader
 from auv_image_codec.link.token_bucket import FairShare, TokenBucket
 from auv_image_codec.msg import LatentCode
@@ -273,11 +274,8 @@ class EncoderNode(CodecNode):
 
     def _latent_of(self, image: np.ndarray) -> np.ndarray:
         value = self.parameters.value
-        max_bytes, steps = value('max_bytes'), value('refinement_steps')
-        if steps == 0:
-            return self.codec.encode(image, max_bytes)
-        return self.codec.refine(image, max_bytes, steps,
-                                 value('refinement_seconds') or math.inf)
+        return encode_latent(self.codec, image, value('max_bytes'), value('refinement_steps'),
+                             value('refinement_seconds') or math.inf)
 
     def _code(self, camera: EncodedCamera, message: Any) -> int:
         """Publish the latent of an image; return the bytes of its packet, 0 if there is none."""

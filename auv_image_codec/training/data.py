@@ -18,6 +18,7 @@ A shard is a tar file of ``KEY.webp`` (or .jpg, .png) entries. Decoding and resa
 more than a training step of a small network, so every shard is decoded once, to the network's
 input size, into a memory-mapped uint8 array in the cache directory.
 """
+from collections.abc import Sequence
 import csv
 from dataclasses import dataclass
 import hashlib
@@ -58,8 +59,8 @@ class ImageArray:
         return len(self.keys)
 
 
-def evenly_spaced(images: np.ndarray, limit: int) -> Subset:
-    """Return at most so many items of an array, from its first to its last."""
+def evenly_spaced(images: Sequence, limit: int) -> Subset:
+    """Return at most so many items of a sequence, from its first to its last."""
     return Subset(images, np.linspace(0, len(images) - 1, min(limit, len(images))).astype(int))
 
 
