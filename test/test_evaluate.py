@@ -462,6 +462,17 @@ def test_statistics():
     assert len({line.count('|') for line in markdown}) == 1 and len(markdown) == 4
 
 
+def test_on_how_many_images_the_first_codec_is_better():
+    errors = {'ours': [1, 2, 3, 4, 9], 'theirs': [2, 3, 3, 5, 1], 'few': [None, None, 4, 3, None]}
+    summary = summarize([
+        {**row(codec, image, None if mse is None else 30.0), 'mse': mse}
+        for codec, mses in errors.items() for image, mse in enumerate(mses)])
+    assert [entry['first_has_less_mse'] for entry in summary] == [None, 0.6, 0.5]
+    assert ('At 500 bytes ours has less squared error on 60.0 % of the images than theirs, '
+            '50.0 % of the images than few.') in table_notes(summary, 224)
+    assert 'less squared error' not in table_notes(summary[:1], 224)
+
+
 def test_images_without_any_error(tmp_path, folder):
     """An infinite PSNR neither ends the run nor makes JSON that nobody can read."""
     Image.new('RGB', (64, 64), (128, 128, 128)).save(folder / 'flat.png')

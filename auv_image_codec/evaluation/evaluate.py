@@ -98,19 +98,32 @@ def summarize(rows: Sequence[dict]) -> list[dict]:
 
     Statistics are the mean, the standard deviation over the images (n - 1), and the percentiles
     5, 50 and 95. ``images`` counts all rows, ``fitting`` those with a packet within the limit.
+    ``first_has_less_mse`` is the share of images on which the first of the codecs has a lower
+    squared error, of those that both fit; None for the first itself, or without such images.
     """
     groups: dict[tuple[str, int], list[dict]] = {}
     for row in rows:
         groups.setdefault((row['codec'], row['max_bytes']), []).append(row)
     summary = []
+    first = rows[0]['codec'] if rows else None
     for (codec, max_bytes), group in groups.items():
         entry = {'codec': codec, 'max_bytes': max_bytes, 'images': len(group),
                  'fitting': sum(row['bytes'] is not None for row in group)}
         for name in NUMBERS:
             values = np.array([row[name] for row in group if row[name] is not None], float)
             entry[name] = _statistics(values) if len(values) else None
+        entry['first_has_less_mse'] = None if codec == first else _share_of_less_mse(
+            groups.get((first, max_bytes), []), group)
         summary.append(entry)
     return summary
+
+
+def _share_of_less_mse(rows: Sequence[dict], others: Sequence[dict]) -> float | None:
+    """Return on which share of their common images rows have less squared error than others."""
+    errors = [{row['image']: row['mse'] for row in group if row['mse'] is not None}
+              for group in (rows, others)]
+    less = [errors[0][image] < error for image, error in errors[1].items() if image in errors[0]]
+    return sum(less) / len(less) if less else None
 
 
 def _statistics(values: np.ndarray) -> dict[str, float]:
@@ -424,6 +437,13 @@ def table_notes(summary: Sequence[dict], size: int) -> str:
     if any(0 < entry['fitting'] < entry['images'] for entry in summary):
         notes += (' Where not all images fit the limit, a row holds the means of those that do: '
                   'it cannot be compared with the others.')
+    for limit in sorted({entry['max_bytes'] for entry in summary}):
+        shares = [f'{100 * entry["first_has_less_mse"]:.1f} % of the images than '
+                  f'{entry["codec"]}' for entry in summary if entry['max_bytes'] == limit
+                  and entry['first_has_less_mse'] is not None]
+        if shares:
+            notes += (f'\nAt {limit} bytes {summary[0]["codec"]} has less squared error on '
+                      f'{", ".join(shares)}.')
     return notes
 
 
