@@ -83,16 +83,19 @@ class Enhancer:
             read_weights_file(weights_path(directory, PART)))
         self._device = torch.device(device)
 
-    def enhance(self, latent: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    def enhance(self, latent: np.ndarray, size: tuple[int, int],
+                decoded: np.ndarray | None = None) -> np.ndarray:
         """
         Decode a latent and enhance the image.
 
         :param latent: uint8 [n], of the codec.
         :param size: width and height in pixels to resample to.
+        :param decoded: the image of the latent at the codec's decoded_size(), where it is at hand.
         :returns: uint8 [height, width, 3], RGB.
         :raises LatentError: if the latent is not one of the codec.
         """
-        decoded = self.codec.decode(latent, self.codec.decoded_size(latent))
+        if decoded is None:
+            decoded = self.codec.decode(latent, self.codec.decoded_size(latent))
         return resample(self.enhance_decoded(decoded, self.codec.features(latent)), size)
 
     def enhance_packet(self, packet: bytes, size: tuple[int, int] | None = None) -> np.ndarray:

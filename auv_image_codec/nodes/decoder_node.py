@@ -22,6 +22,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from std_msgs.msg import Header
 
+from auv_image_codec.codecs.base import resample
 from auv_image_codec.codecs.enhancer import Enhancer, has_enhancer
 from auv_image_codec.codecs.packet import OVERHEAD_BYTES
 from auv_image_codec.errors import WeightsError
@@ -120,10 +121,11 @@ class DecodedCamera:
 
 
 class EnhancementJob(NamedTuple):
-    """A latent to enhance."""
+    """A latent to enhance; ``decoded`` is its image, where somebody looks at that one too."""
 
     camera: DecodedCamera
     latent: np.ndarray
+    decoded: Optional[np.ndarray]
     size: Tuple[int, int]
     header: Header
 
@@ -269,9 +271,11 @@ class DecoderNode(CodecNode):
                 self.codec, message, self.parameters.value('max_image_pixels'))
             size = (message.image_width, message.image_height)
             enhanced = camera.enhanced.is_wanted()
+            decoded = None
             if camera.reconstructed.is_wanted():
-                image = self.codec.decode(latent, size)
-                camera.reconstructed.publish(image, message.header, camera.calibration)
+                decoded = self.codec.decode(latent, self.codec.decoded_size(latent))
+                camera.reconstructed.publish(resample(decoded, size), message.header,
+                                             camera.calibration)
                 packet_bytes = OVERHEAD_BYTES + len(self.codec.payload_from_latent(latent))
                 statistics.done(packet_bytes, time.perf_counter() - start)
             elif not enhanced:
@@ -280,14 +284,14 @@ class DecoderNode(CodecNode):
             self.defect(camera.name, error)
             return
         if enhanced and self._worker.submit(
-                camera.name, EnhancementJob(camera, latent, size, message.header)):
+                camera.name, EnhancementJob(camera, latent, decoded, size, message.header)):
             self.enhancements[camera.name].frames_replaced += 1
 
     def _enhance(self, name: str, job: EnhancementJob) -> None:
         """Enhance an image and publish it, in a thread of its own."""
         start = time.perf_counter()
         try:
-            image = self._enhancer.enhance(job.latent, job.size)
+            image = self._enhancer.enhance(job.latent, job.size, job.decoded)
             job.camera.enhanced.publish(image, job.header, job.camera.calibration)
         except Exception as error:
             self.defect(name, error)
