@@ -36,7 +36,7 @@ from auv_image_codec.errors import AuvImageCodecError  # noqa: E402
 from auv_image_codec.evaluation.contenders import open_contenders  # noqa: E402
 from auv_image_codec.networks.autoencoder import (  # noqa: E402
     AutoencoderDecoder, AutoencoderEncoder, DECODER_CHANNELS, INPUT_SIZE)
-from auv_image_codec.networks.wavelet_transform import WaveletTransform  # noqa: E402
+from auv_image_codec.networks.wavelet_transform import principal_analysis, synthesis  # noqa: E402
 from auv_image_codec.training.closed_form import start_from_principal_components  # noqa: E402
 from auv_image_codec.training.data import as_network_input, ImageArray, load_shard  # noqa: E402
 
@@ -67,11 +67,10 @@ class Components:
 @torch.inference_mode()
 def largest_coefficients(image: np.ndarray, count: int) -> np.ndarray:
     """Return an image, float [224, 224, 3], from its largest so many wavelet coefficients."""
-    transform = WaveletTransform()
-    levels = transform.analysis(_input(image))
+    levels, bases = principal_analysis(_input(image))
     least = torch.cat([level.abs().flatten() for level in levels]).topk(count).values[-1]
     kept = [level * (level.abs() >= least) for level in levels]
-    return _image(transform.synthesis(kept, *image.shape[:2]))
+    return _image(synthesis(kept, bases, *image.shape[:2]))
 
 
 def _input(image: np.ndarray) -> torch.Tensor:

@@ -293,7 +293,7 @@ def enhancer_weights(codec, tmp_path_factory):
     return write_tiny_enhancer(tmp_path_factory.mktemp('enhancer'), codec)
 
 
-def test_enhanced_images_follow_the_reconstructions(codec, latent, enhancer_weights):
+def test_enhanced_images_follow_the_reconstructions(codec, latent, enhancer_weights, monkeypatch):
     with graph() as ros:
         node = ros.add(DecoderNode, enhance='always', enhancer_weights=str(enhancer_weights))
         codes = ros.publisher(LatentCode, 'latent')
@@ -311,8 +311,12 @@ def test_enhanced_images_follow_the_reconstructions(codec, latent, enhancer_weig
         source.publish(calibration())
         assert ros.spin_until(lambda: node.cameras[0].calibration is not None)
         message = code(codec, latent, 7, 320, 120)
+        decoded, decode = [], node.codec.decode
+        monkeypatch.setattr(node.codec, 'decode', lambda *arguments: (
+            decoded.append(arguments), decode(*arguments))[1])
         reconstructed = decode_one(ros, codes, images, message)
         assert ros.spin_until(lambda: enhanced and infos)
+        assert len(decoded) == 1        # what costs most serves both images
         assert enhanced[0].header == infos[0].header == message.header
         assert (infos[0].width, infos[0].height) == (320, 120)
         expected = Enhancer(codec, enhancer_weights).enhance(latent, (320, 120))

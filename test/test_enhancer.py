@@ -343,6 +343,24 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(data_directory, tmp_path
 
 
 @pytest.mark.slow
+def test_a_run_starts_with_the_weights_of_an_enhancer_of_another_model(
+        codec, data_directory, tmp_path):
+    recipe = write_recipe(tmp_path / 'tiny.yaml', optimization={'epochs': 0})
+    shape = {'channels': 4, 'largest_channels': 8}
+    start = write_tiny_enhancer(tmp_path / 'start', codec, model_id=codec.model_id ^ 1, **shape)
+    weights = run(recipe, data_directory, tmp_path, start_from=start)
+    own = Enhancer(codec, write_tiny_enhancer(tmp_path / 'own', codec, **shape))
+    image = np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)
+    features = codec.features(codec.encode(image))
+    assert np.array_equal(Enhancer(codec, weights).enhance_decoded(image, features),
+                          own.enhance_decoded(image, features))
+    assert '| start | enhancer weights with SHA-256' in (weights / 'model_card.md').read_text()
+    other = write_tiny_enhancer(tmp_path / 'other', codec)
+    with pytest.raises(WeightsError, match='other: the enhancer does not fit'):
+        run(recipe, data_directory, tmp_path / 'second', start_from=other)
+
+
+@pytest.mark.slow
 def test_both_networks_learn_and_the_limit_weighs(data_directory, tmp_path):
     recipe = write_recipe(tmp_path / 'tiny.yaml', network={'mse_limit': 0.5})
     run(recipe, data_directory, tmp_path)

@@ -19,7 +19,7 @@ import torch
 from auv_image_codec.networks.exact import (
     activation, ACTIVATION_STEP, ExactConv2d, LARGEST_ACTIVATION, LARGEST_SUM, WEIGHT_STEP,
 )
-from auv_image_codec.networks.tiles import busy_tiles, tile_count, with_tiles
+from auv_image_codec.networks.tiles import busy_tiles, read_tiles, tile_count, with_tiles
 from auv_image_codec.networks.wavelet_context import LevelContext, MARGIN, WaveletContext
 
 
@@ -98,7 +98,8 @@ def test_tiles_that_are_not_all_zeros_suffice(size, share):
         return context(1, own, coded_sums, context.above_sums(1, above, planes), planes)
     tiles = busy_tiles(torch.cat([own, above]), MARGIN)
     assert len(tiles) < tile_count(*size) or size == (8, 8) or share == 0.01
-    found = context.of_tiles(1, own, coded_sums, above, 5, tiles)
+    found = context.of_tiles(1, read_tiles(own, tiles, MARGIN), coded_sums,
+                             read_tiles(above, tiles, MARGIN)[:, 0], 5, tiles)
     of_zeros = logits(torch.zeros_like(own), torch.zeros_like(above))
     assert torch.equal(with_tiles(of_zeros, tiles, found), logits(own, above))
 

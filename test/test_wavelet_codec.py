@@ -12,6 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """The wavelet codec with its shipped weights, on real frames."""
+import math
 from pathlib import Path
 import shutil
 
@@ -20,11 +21,13 @@ import numpy as np
 import pytest
 import torch
 
-from auv_image_codec.codecs import create_codec, decode_packet, encode_packet
+from auv_image_codec.codecs import (
+    create_codec, decode_packet, encode_packet, wavelet_entropy,
+)
 from auv_image_codec.codecs.cut_stream import StreamDecoder, StreamEncoder
 from auv_image_codec.codecs.entropy import TOTAL_FREQUENCY
 from auv_image_codec.codecs.packet import LARGEST_PACKET_BYTES, OVERHEAD_BYTES
-from auv_image_codec.codecs.wavelet import coded_size, SIZE_BYTES
+from auv_image_codec.codecs.wavelet import coded_size, HEAD_BYTES
 from auv_image_codec.codecs.wavelet_entropy import WaveletEntropyModel
 from auv_image_codec.codecs.weights import read_weights, write_part
 from auv_image_codec.errors import (
@@ -33,9 +36,8 @@ from auv_image_codec.errors import (
 from auv_image_codec.evaluation.bags import read_compressed_images
 from auv_image_codec.evaluation.metrics import psnr_db
 from auv_image_codec.networks.bit_planes import cut, PLANES, threshold
-from auv_image_codec.networks.tiles import read_tiles
 from auv_image_codec.networks.wavelet_context import LevelContext, WaveletContext
-from auv_image_codec.networks.wavelet_transform import band_masks, WaveletTransform
+from auv_image_codec.networks.wavelet_transform import band_masks, principal_analysis
 from auv_image_codec.resources import share_directory, weights_directory
 
 REFERENCE = (224, 224)
@@ -95,7 +97,7 @@ def test_more_bytes_give_a_better_image(codec, squares):
 def test_every_single_byte_counts_on_average(codec, squares):
     latents = [codec.encode(image, 140) for image in squares[:2]]
     psnr = np.array([[psnr_db(image, codec.decode(latent[:count], REFERENCE))
-                      for count in range(SIZE_BYTES, len(latent) + 1, 4)]
+                      for count in range(HEAD_BYTES, len(latent) + 1, 4)]
                      for image, latent in zip(squares, latents)]).mean(0)
     assert (np.diff(psnr) > -0.15).all()
     assert psnr[-1] > psnr[0] + 10
@@ -112,7 +114,7 @@ def test_it_beats_the_autoencoder_with_the_same_bytes(codec, squares):
 
 def test_decisions_are_the_same_for_any_threads_and_library(codec, squares):
     images = torch.from_numpy(np.stack(squares[2:3])).permute(0, 3, 1, 2).float() / 255
-    levels = WaveletTransform().analysis(images)
+    levels, _ = principal_analysis(images)
     stream = codec.entropy_model.encode(levels, 224, 224, 484)
     reference = codec.entropy_model.decode(stream, 224, 224)
     threads = torch.get_num_threads()
@@ -169,17 +171,15 @@ class _OnnxContext:
         return torch.from_numpy(self._sessions[kind].run(
             None, {name: value.numpy() for name, value in inputs.items()})[0])
 
-    def of_tiles(self, kind, own, coded, above, plane, tiles):
-        return read_tiles(self(kind, own, coded, above, torch.tensor([plane])), tiles, 0)
-
 
 @pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning', 'ignore::DeprecationWarning')
-def test_packets_decode_with_an_onnx_export(codec, squares, tmp_path):
+def test_packets_decode_with_an_onnx_export(codec, squares, tmp_path, monkeypatch):
     pytest.importorskip('onnx', reason='onnx is not installed')
     runtime = pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
-    stream = codec.encode(squares[2])[SIZE_BYTES:].tobytes()
+    stream = codec.encode(squares[2])[HEAD_BYTES:].tobytes()
     tensors = read_weights(weights_directory('wavelet'), 'wavelet', 'context').tensors
     exported = WaveletEntropyModel(tensors)
+    monkeypatch.setattr(wavelet_entropy, 'TILED_LEVEL', math.inf)       # whole levels only
     exported.network = _OnnxContext(exported.network, tmp_path, runtime)
     expected, plane = codec.entropy_model.decode(stream, 224, 224)
     found, found_plane = exported.decode(stream, 224, 224)
@@ -205,7 +205,7 @@ def _random_levels(generator: np.random.Generator, height: int, width: int,
 def test_any_coefficients_come_back_wherever_the_stream_is_cut(codec, seed):
     generator = np.random.default_rng(seed)
     height, width = [(16, 16), (32, 48), (64, 16), (112, 80), (16, 240), (224, 224)][seed]
-    levels = _random_levels(generator, height, width, 60)
+    levels = _random_levels(generator, height, width, 240)
     stream = codec.entropy_model.encode(levels, height, width, 1 << 16)
     for count in (0, 1, 5, 50, int(generator.integers(len(stream))), len(stream)):
         known, plane = codec.entropy_model.decode(stream[:count], height, width)
@@ -246,7 +246,7 @@ def test_ten_thousand_random_streams_come_back_as_far_as_they_were_not_cut():
 
 
 def test_what_a_packet_leaves_known_is_what_training_cuts(codec):
-    levels = _random_levels(np.random.default_rng(3), 64, 64, 60)
+    levels = _random_levels(np.random.default_rng(3), 64, 64, 240)
     stream = codec.entropy_model.encode(levels, 64, 64, 1 << 16)
     known, plane = codec.entropy_model.decode(stream, 64, 64)
     trained = cut(levels, torch.tensor([plane]), torch.tensor([99]), torch.tensor([True]))
@@ -254,13 +254,32 @@ def test_what_a_packet_leaves_known_is_what_training_cuts(codec):
         assert torch.equal(level.values, expected.values)
 
 
+def test_a_latent_begins_with_its_shape_and_colours(codec, frames):
+    latent = codec.encode(frames[0])
+    head = int.from_bytes(latent[:HEAD_BYTES].tobytes(), 'big')
+    assert (head >> 11, head >> 6 & 31) == (16, 12)         # squares of 16x16 pixels
+    decoded = codec.decode(latent, REFERENCE)
+    # the same decisions in the colours of another image are another image
+    other = np.array(latent)
+    other[1] ^= 1
+    assert psnr_db(decoded, codec.decode(other, REFERENCE)) < 45
+
+
+def test_water_of_any_colour_costs_the_same(codec, squares):
+    for image in squares[:3]:
+        psnr = [psnr_db(hues, codec.decode(codec.encode(hues), REFERENCE))
+                for hues in (image, np.ascontiguousarray(image[..., [2, 0, 1]]),
+                             np.ascontiguousarray(image[..., ::-1]))]
+        assert max(psnr) - min(psnr) < 1.5
+
+
 def test_random_bytes_decode_to_some_image(codec):
     generator = np.random.default_rng(0)
     for length in (0, 1, 3, 4, 60, 484):
-        latent = np.concatenate([[14, 14], generator.integers(0, 256, length)]).astype(np.uint8)
+        latent = np.concatenate([[0x73, 0x9f], generator.integers(0, 256, length)]).astype(np.uint8)
         assert codec.decode(latent, (40, 30)).shape == (30, 40, 3)
     for filler in (0, 255):
-        latent = np.array([14, 14] + [filler] * 100, np.uint8)
+        latent = np.array([0x73, 0x80] + [filler] * 100, np.uint8)
         assert codec.decode(latent, REFERENCE).shape == (224, 224, 3)
 
 
@@ -312,7 +331,7 @@ def test_images_of_any_size_come_back(codec, size):
 def test_a_budget_below_the_header_is_refused(codec, squares):
     with pytest.raises(BudgetError, match='17'):
         codec.encode(squares[0], 17)
-    assert len(codec.encode(squares[0], 18)) == SIZE_BYTES
+    assert len(codec.encode(squares[0], 18)) == HEAD_BYTES
 
 
 @pytest.mark.parametrize('image', [

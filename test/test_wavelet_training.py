@@ -13,6 +13,7 @@
 # limitations under the License.
 """Training the wavelet codec: tiny runs on real frames."""
 from pathlib import Path
+import shutil
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ import yaml
 
 from auv_image_codec.cli.main import main
 from auv_image_codec.codecs import create_codec, decode_packet, encode_packet
+from auv_image_codec.codecs.wavelet import load_restoration
 from auv_image_codec.codecs.wavelet_entropy import WaveletEntropyModel
 from auv_image_codec.codecs.weights import read_weights
 from auv_image_codec.errors import RecipeError
@@ -30,8 +32,8 @@ from auv_image_codec.evaluation.bags import read_compressed_images
 from auv_image_codec.evaluation.metrics import psnr_db
 from auv_image_codec.networks.bit_planes import threshold
 from auv_image_codec.networks.wavelet_context import WaveletContext
-from auv_image_codec.networks.wavelet_transform import WaveletTransform
-from auv_image_codec.resources import share_directory
+from auv_image_codec.networks.wavelet_transform import principal_analysis
+from auv_image_codec.resources import share_directory, weights_directory
 from auv_image_codec.training.data import TrainingBatches
 from auv_image_codec.training.tasks import load_recipe
 from auv_image_codec.training.train import train
@@ -54,16 +56,26 @@ def data_directory(tmp_path_factory) -> Path:
     return write_shards(tmp_path_factory.mktemp('data'))
 
 
-def run(kind: str, data_directory: Path, directory: Path, epochs: int = 2) -> Path:
-    """Train a tiny recipe; return the directory of its weights."""
+def run(kind: str, data_directory: Path, directory: Path, epochs: int = 2,
+        options: tuple[str, ...] = (), context: Path | None = None) -> Path:
+    """
+    Train a tiny recipe; return the directory of its weights.
+
+    :param options: of the command line.
+    :param context: weights whose entropy model is used.
+    """
     directory.mkdir(exist_ok=True)
     recipe = directory / f'{kind}.yaml'
     recipe.write_text(yaml.safe_dump({
         **RECIPE, 'network': {**RECIPE['network'], 'type': kind},
         'optimization': {**RECIPE['optimization'], 'epochs': epochs}}))
     weights = directory / 'weights'
+    if context:
+        weights.mkdir(exist_ok=True)
+        shutil.copy(context / 'context.safetensors.xz', weights)
     assert main(['train', str(recipe), '--data', str(data_directory), '--run',
-                 str(directory / kind), '--weights', str(weights), '--device', 'cpu']) == 0
+                 str(directory / kind), '--weights', str(weights), '--device', 'cpu',
+                 *options]) == 0
     return weights
 
 
@@ -73,7 +85,7 @@ def levels_of_a_frame() -> list[torch.Tensor]:
     pixels = cv2.imdecode(np.frombuffer(record.data, np.uint8), cv2.IMREAD_COLOR)
     pixels = cv2.resize(pixels[:, :, ::-1], (SIZE, SIZE), interpolation=cv2.INTER_AREA)
     images = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
-    return WaveletTransform().analysis(images)
+    return principal_analysis(images)[0]
 
 
 @pytest.mark.slow
@@ -83,7 +95,7 @@ def test_both_parts_train_and_make_a_codec(tmp_path, data_directory):
     trained = WaveletEntropyModel(read_weights(weights, 'wavelet', 'context').tensors).network
     levels = levels_of_a_frame()
     with torch.no_grad():
-        bits = [[float(plane_bits(network, levels, plane)) for plane in (4, 6)]
+        bits = [[float(plane_bits(network, levels, plane)) for plane in (6, 8)]
                 for network in (WaveletContext(), trained)]
     assert (np.array(bits[1]) < 0.8 * np.array(bits[0])).all()
 
@@ -103,14 +115,14 @@ def test_bits_of_a_plane_are_what_the_coder_needs(tmp_path, data_directory):
     levels = levels_of_a_frame()
     stream = model.encode(levels, SIZE, SIZE, 1 << 16)
     with torch.no_grad():
-        bits = sum(float(plane_bits(model.network, levels, plane)) for plane in range(6))
+        bits = sum(float(plane_bits(model.network, levels, plane)) for plane in range(8))
     # refinements are not in it: about one bit each
     bits += sum(float((level.abs() >= 2 * threshold(plane)).sum())
-                for level in levels for plane in range(6))
+                for level in levels for plane in range(8))
     _, plane = model.decode(stream[:int(0.95 * bits / 8) - 8], SIZE, SIZE)
-    assert plane == 5
+    assert plane == 7
     _, plane = model.decode(stream[:int(1.05 * bits / 8) + 8], SIZE, SIZE)
-    assert plane == 6
+    assert plane == 8
 
 
 @pytest.mark.slow
@@ -139,6 +151,31 @@ def test_a_decoder_without_an_entropy_model_cannot_be_measured(tmp_path, data_di
         run('wavelet_restoration', data_directory, tmp_path, epochs=0)
     assert 'no context.safetensors: train wavelet_context' in capsys.readouterr().err
     assert (tmp_path / 'weights' / 'restoration.safetensors').is_file()
+
+
+@pytest.mark.slow
+def test_a_decoder_goes_on_from_the_weights_that_ship(tmp_path, data_directory):
+    shipped = weights_directory('wavelet')
+    options = ('--start-from', str(shipped))
+    weights = run('wavelet_restoration', data_directory, tmp_path, 2, options, shipped)
+    card = (weights / 'model_card.md').read_text()
+    assert '| start | restoration weights with SHA-256' in card
+    before, after = (load_restoration(directory, 'wavelet').state_dict()
+                     for directory in (shipped, weights))
+    differences = [float((after[name] - tensor).abs().max()) for name, tensor in before.items()]
+    assert 0 < max(differences) < 0.1         # four steps at a rate of 0.01
+    # the same command goes on, and still knows where the run began
+    run('wavelet_restoration', data_directory, tmp_path, 2, options, shipped)
+    assert (weights / 'model_card.md').read_text() == card
+
+
+def test_what_cannot_start_from_weights_says_so(tmp_path, data_directory):
+    recipe = tmp_path / 'context.yaml'
+    recipe.write_text(yaml.safe_dump({
+        **RECIPE, 'network': {'type': 'wavelet_context'}}))
+    with pytest.raises(RecipeError, match='wavelet_context cannot start from weights'):
+        train(recipe, data_directory, tmp_path / 'run', tmp_path / 'weights',
+              start_from=weights_directory('wavelet'))
 
 
 def test_images_that_do_not_halve_four_times_are_refused(tmp_path, data_directory):

@@ -37,6 +37,9 @@ def add_parser(subparsers) -> argparse.ArgumentParser:
                         help='directory of checkpoints and logs (default: runs/RECIPE)')
     parser.add_argument('--weights', type=Path,
                         help='directory to write weights to (default: weights in the run)')
+    parser.add_argument('--start-from', type=Path, metavar='WEIGHTS',
+                        help='directory of weights that a new run starts with: fewer images and '
+                             'steps make them yours (codec wavelet only)')
     parser.add_argument('--max-minutes', type=float, default=math.inf,
                         help='stop then, with usable weights')
     parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
@@ -54,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     run_directory = args.run or Path('runs') / args.recipe.stem
     weights = args.weights or run_directory / 'weights'
     if not train(args.recipe, args.data, run_directory, weights, args.max_minutes,
-                 args.device, args.devices):
+                 args.device, args.devices, args.start_from):
         return 0        # not the first of several processes: that one shows the card
     card = task_class(load_recipe(args.recipe).network.type).card
     print((weights / card).read_text())

@@ -24,6 +24,7 @@ import numpy as np
 from auv_image_codec.codecs.entropy import coded_bytes, continuations
 
 WORD_BYTES = 4              # of the range coder
+OPEN_WORDS = 3              # at its end, that what comes later can change
 
 
 class Coder(Protocol):
@@ -49,14 +50,13 @@ class StreamEncoder:
 
     def __init__(self, max_bytes: int):
         self._coder = constriction.stream.queue.RangeEncoder()
-        self._bits_left = 8.0 * (max_bytes + WORD_BYTES)
+        self._most_bits = 8 * (max_bytes + OPEN_WORDS * WORD_BYTES)
         self.ended = False
 
     def code(self, probabilities: np.ndarray, outcomes: np.ndarray) -> np.ndarray:
         """Encode outcomes, and return them; see Coder."""
         self._coder.encode(outcomes, _CATEGORICAL, probabilities)
-        self._bits_left += np.log2(probabilities[np.arange(len(outcomes)), outcomes]).sum()
-        self.ended = self._bits_left < 0
+        self.ended = self._coder.num_bits() > self._most_bits
         return outcomes
 
     def stream(self) -> bytes:

@@ -27,7 +27,7 @@ from auv_image_codec.codecs.base import check_image, Codec, resample
 from auv_image_codec.codecs.packet import parse_packet
 from auv_image_codec.codecs.weights import (
     has_weights_file, model_id_of_bytes, NETWORK_PREFIX, read_weights, read_weights_file,
-    weights_path,
+    Weights, weights_path,
 )
 from auv_image_codec.errors import LatentError, WeightsError
 from auv_image_codec.networks.enhancer import EnhancerGenerator, SCALE
@@ -50,6 +50,18 @@ def has_enhancer(codec_name: str, weights: Path | None = None) -> bool:
     return has_weights_file(weights_path(weights or enhancer_directory(codec_name), PART))
 
 
+def generator_of(weights: Weights) -> EnhancerGenerator:
+    """
+    Return the network of an enhancer's weights.
+
+    :raises TypeError, ValueError, RuntimeError: if they are malformed.
+    """
+    network = EnhancerGenerator(**weights.network)
+    network.load_state_dict({key.removeprefix(NETWORK_PREFIX): torch.from_numpy(tensor)
+                             for key, tensor in weights.tensors.items()})
+    return network
+
+
 class Enhancer:
     """
     The enhancer of one codec with its weights.
@@ -69,12 +81,8 @@ class Enhancer:
             raise WeightsError(
                 f'{weights_path(directory, PART)}: enhances images of model '
                 f'{loaded.model_id:08x}, but codec {codec.name!r} is model {codec.model_id:08x}')
-        state = {key.removeprefix(NETWORK_PREFIX): torch.from_numpy(tensor)
-                 for key, tensor in loaded.tensors.items()}
         try:
-            network = EnhancerGenerator(**loaded.network)
-            network.load_state_dict(state)
-            self._network = network.eval().requires_grad_(False).to(device)
+            self._network = generator_of(loaded).eval().requires_grad_(False).to(device)
         except (TypeError, ValueError, RuntimeError, AssertionError) as error:
             raise WeightsError(f'{directory}: the enhancer does not fit its network or device: '
                                f'{error}') from error

@@ -14,6 +14,7 @@
 """The wavelet codec: bit planes of wavelet coefficients under a learned entropy model."""
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,23 +27,30 @@ from auv_image_codec.codecs.wavelet_entropy import WaveletEntropyModel
 from auv_image_codec.codecs.wavelet_refinement import WaveletRefinement
 from auv_image_codec.codecs.weights import NETWORK_PREFIX, read_weights
 from auv_image_codec.errors import BudgetError, LatentError, PacketCorruptError, WeightsError
+from auv_image_codec.networks.colour_bases import (
+    BASES, closest_bases, COLOURS, decorrelate, detail_covariances,
+)
 from auv_image_codec.networks.wavelet_restoration import SCALE, WaveletRestoration
-from auv_image_codec.networks.wavelet_transform import WaveletTransform
+from auv_image_codec.networks.wavelet_transform import analysis
 
 INPUT_SIDE = 224
 CODED_CELLS = (INPUT_SIDE // SCALE) ** 2    # pixels that are coded, in squares of 16 x 16
 MOST_ASPECT = 4             # of the sides that are coded
-SIZE_BYTES = 2              # of the latent: width and height in cells
+# of the latent: width and height in cells of 16 pixels, 5 bits each, and 6 bits of colours
+HEAD_BYTES = 2
+SIDE_BITS, COLOUR_BITS = 5, 6
+COLOUR_STEP = 2.0**-14      # of the bases in a weights file
 
 
 class WaveletCodec(Codec):
     """
     Wavelet coefficients, coded from their most to their least significant bits.
 
-    The latent is the coded bytes behind two bytes of coded width and height. Wherever it is cut,
-    it decodes; so a budget is met by cutting, and a packet for n bytes is the beginning of the
-    packet for more. Images are coded in their own shape, at about the number of pixels of
-    224x224, or at their own size if that is smaller.
+    The latent is the coded bytes behind two bytes that name the coded width and height and the
+    colours (networks.colour_bases) that coefficients are of. Wherever it is cut, it decodes; so a
+    budget is met by cutting, and a packet for n bytes is the beginning of the packet for more.
+    Images are coded in their own shape, at about the number of pixels of 224x224, or at their own
+    size if that is smaller.
 
     ``entropy_model`` is its WaveletEntropyModel.
 
@@ -61,26 +69,26 @@ class WaveletCodec(Codec):
 
     def __init__(self, weights: Path, device: str = 'cpu', side: str = 'both'):
         self._device = torch.device(device)
-        self._transform = WaveletTransform()
         context = read_weights(weights, self.name, 'context')
         self.model_id = context.model_id
         try:
             self.entropy_model = WaveletEntropyModel(context.tensors)
+            self._bases = _colour_bases(context.tensors)
         except (KeyError, ValueError, RuntimeError) as error:
             raise WeightsError(f'{weights}: malformed entropy model: {error}') from error
         self._weights = weights
         self._refinement = None
         self._restoration = None
         if side != 'encoder':
-            self._restoration = _load_restoration(weights, self.name, self._device)
+            self._restoration = load_restoration(weights, self.name, self._device)
 
     def encode(self, image: np.ndarray, max_bytes: int = DEFAULT_MAX_BYTES) -> np.ndarray:
         """Encode an image; see the base class. The latent is uint8 [2..max_bytes - 16]."""
         images, budget = _prepared(image, max_bytes)
         with torch.inference_mode():
-            stream = self.entropy_model.encode(self._transform.analysis(images),
-                                               *images.shape[2:], budget)
-        return _latent_of_stream(images, stream)
+            levels, basis = self._analysis(images)
+            stream = self.entropy_model.encode(levels, *images.shape[2:], budget)
+        return _Head.of(images, basis).latent(stream)
 
     def refine(self, image: np.ndarray, max_bytes: int, steps: int,
                seconds: float = math.inf) -> np.ndarray:
@@ -92,37 +100,49 @@ class WaveletCodec(Codec):
         images, budget = _prepared(image, max_bytes)
         if self._refinement is None:
             self._refinement = WaveletRefinement(
-                self.entropy_model, _load_restoration(self._weights, self.name,
-                                                      torch.device('cpu')))
-        return _latent_of_stream(images, self._refinement.refine(images, budget, steps, seconds))
+                self.entropy_model, load_restoration(self._weights, self.name))
+        with torch.no_grad():
+            levels, basis = self._analysis(images)
+        stream = self._refinement.refine(images, levels, self._bases[basis][None].float(), budget,
+                                         steps, seconds)
+        return _Head.of(images, basis).latent(stream)
+
+    def _analysis(self, images: torch.Tensor) -> tuple[list[torch.Tensor], int]:
+        """Return coefficients of an image in the colours that suit it best, and which these are."""
+        levels = analysis(images)
+        basis = int(closest_bases(detail_covariances(levels), self._bases))
+        return decorrelate(levels, self._bases[basis][None].float()), basis
 
     def decode(self, latent: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Decode a latent, or the beginning of one; see the base class."""
-        width, height = _size_of_latent(latent)
+        head = _Head.of_latent(latent)
         if self._restoration is None:
             raise WeightsError(f'the decoder of codec {self.name!r} was not loaded')
-        levels, plane = self.entropy_model.decode(latent[SIZE_BYTES:].tobytes(), height, width)
+        levels, plane = self.entropy_model.decode(latent[HEAD_BYTES:].tobytes(), head.height,
+                                                  head.width)
         with torch.inference_mode():
             levels = [type(level)(*(part.to(self._device) for part in level)) for level in levels]
+            bases = self._bases[head.basis][None].to(self._device, torch.float32)
             images, _ = self._restoration(levels, torch.tensor([plane], device=self._device),
-                                          height, width)
+                                          bases, head.height, head.width)
             pixels = (images[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0)
         return resample(np.ascontiguousarray(pixels.cpu().numpy()), size)
 
     def decoded_size(self, latent: np.ndarray) -> tuple[int, int]:
         """Return width and height of the coded image; see the base class."""
-        return _size_of_latent(latent)
+        head = _Head.of_latent(latent)
+        return head.width, head.height
 
     def payload_from_latent(self, latent: np.ndarray) -> bytes:
         """Return the payload of a latent; see the base class."""
-        _size_of_latent(latent)
+        _Head.of_latent(latent)
         return latent.tobytes()
 
     def latent_from_payload(self, payload: bytes) -> np.ndarray:
         """Return the latent of a payload; see the base class."""
         latent = np.frombuffer(payload, np.uint8)
         try:
-            _size_of_latent(latent)
+            _Head.of_latent(latent)
         except LatentError as error:
             raise PacketCorruptError(f'payload is no {self.name} latent: {error}') from error
         return latent
@@ -150,10 +170,10 @@ def coded_size(width: int, height: int) -> tuple[int, int]:
 
 def _prepared(image: np.ndarray, max_bytes: int) -> tuple[torch.Tensor, int]:
     """Return an image as it is coded, float [1, 3, H, W] in 0..1, and the bytes for its stream."""
-    budget = min(max_bytes, LARGEST_PACKET_BYTES) - OVERHEAD_BYTES - SIZE_BYTES
+    budget = min(max_bytes, LARGEST_PACKET_BYTES) - OVERHEAD_BYTES - HEAD_BYTES
     if budget < 0:
         raise BudgetError(
-            f'max_bytes is {max_bytes}, at least {OVERHEAD_BYTES + SIZE_BYTES} are header, checks '
+            f'max_bytes is {max_bytes}, at least {OVERHEAD_BYTES + HEAD_BYTES} are header, checks '
             'and size')
     check_image(image)
     size = coded_size(image.shape[1], image.shape[0])
@@ -161,26 +181,65 @@ def _prepared(image: np.ndarray, max_bytes: int) -> tuple[torch.Tensor, int]:
     return pixels.permute(2, 0, 1)[None].float() / 255, budget
 
 
-def _latent_of_stream(images: torch.Tensor, stream: bytes) -> np.ndarray:
-    height, width = images.shape[2:]
-    return np.frombuffer(bytes([width // SCALE, height // SCALE]) + stream, np.uint8)
+class _Head(NamedTuple):
+    """What a latent begins with: coded width and height in pixels, and the index of the colours."""
+
+    width: int
+    height: int
+    basis: int
+
+    @classmethod
+    def of(cls, images: torch.Tensor, basis: int) -> '_Head':
+        height, width = images.shape[2:]
+        return cls(width, height, basis)
+
+    @classmethod
+    def of_latent(cls, latent: np.ndarray) -> '_Head':
+        """Return a latent's head, after checking that it is one; LatentError if it is not."""
+        if not isinstance(latent, np.ndarray) or latent.dtype != np.uint8 or latent.ndim != 1:
+            raise LatentError('latent must be a uint8 vector')
+        if not HEAD_BYTES <= len(latent) <= WaveletCodec.latent_dim:
+            raise LatentError(f'latent has {len(latent)} bytes, must have {HEAD_BYTES} to '
+                              f'{WaveletCodec.latent_dim}')
+        packed = int.from_bytes(latent[:HEAD_BYTES].tobytes(), 'big')
+        sides, basis = packed >> COLOUR_BITS, packed % (1 << COLOUR_BITS)
+        columns, rows = sides >> SIDE_BITS, sides % (1 << SIDE_BITS)
+        if not columns or not rows or columns * rows > CODED_CELLS:
+            raise LatentError(f'latent is of {columns} x {rows} squares of {SCALE} pixels, must '
+                              f'be of at least 1 and at most {CODED_CELLS} in all')
+        return cls(columns * SCALE, rows * SCALE, basis)
+
+    def latent(self, stream: bytes) -> np.ndarray:
+        """Return the latent of coded bytes."""
+        sides = self.width // SCALE << SIDE_BITS | self.height // SCALE
+        packed = sides << COLOUR_BITS | self.basis
+        return np.frombuffer(packed.to_bytes(HEAD_BYTES, 'big') + stream, np.uint8)
 
 
-def _size_of_latent(latent: np.ndarray) -> tuple[int, int]:
-    """Return the coded width and height of a latent, after checking that it is one."""
-    if not isinstance(latent, np.ndarray) or latent.dtype != np.uint8 or latent.ndim != 1:
-        raise LatentError('latent must be a uint8 vector')
-    if not SIZE_BYTES <= len(latent) <= WaveletCodec.latent_dim:
-        raise LatentError(f'latent has {len(latent)} bytes, must have {SIZE_BYTES} to '
-                          f'{WaveletCodec.latent_dim}')
-    columns, rows = latent[:SIZE_BYTES].tolist()
-    if not columns or not rows or columns * rows > CODED_CELLS:
-        raise LatentError(f'latent is of {columns} x {rows} squares of {SCALE} pixels, must be of '
-                          f'at least 1 and at most {CODED_CELLS} in all')
-    return columns * SCALE, rows * SCALE
+def colour_tensors(bases: torch.Tensor) -> dict[str, np.ndarray]:
+    """
+    Return the colours that packets can name, in integers, as a weights file holds them.
+
+    :param bases: of networks.colour_bases.find_bases(), float64 [64, 3, 3].
+    """
+    return {'colour_bases': np.rint(bases.numpy() / COLOUR_STEP).astype(np.int16)}
 
 
-def _load_restoration(weights: Path, codec: str, device: torch.device) -> WaveletRestoration:
+def _colour_bases(tensors: dict[str, np.ndarray]) -> torch.Tensor:
+    """Return what colour_tensors() was given, rounded; KeyError or ValueError if it was not."""
+    bases = tensors['colour_bases']
+    if bases.shape != (BASES, COLOURS, COLOURS) or bases.dtype != np.int16:
+        raise ValueError(f'colour_bases must be int16 of shape {(BASES, COLOURS, COLOURS)}')
+    return torch.from_numpy(bases * COLOUR_STEP)
+
+
+def load_restoration(weights: Path, codec: str,
+                     device: torch.device = torch.device('cpu')) -> WaveletRestoration:
+    """
+    Return the decoder of weights.
+
+    :raises WeightsError: if they are missing or malformed.
+    """
     part = read_weights(weights, codec, 'restoration')
     network = WaveletRestoration()
     try:

@@ -24,12 +24,15 @@ from itertools import product
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from auv_image_codec.codecs.cut_stream import Coder, StreamDecoder, StreamEncoder
 from auv_image_codec.codecs.entropy import TOTAL_FREQUENCY
 from auv_image_codec.networks.bit_planes import KnownLevel, PLANES, threshold
 from auv_image_codec.networks.exact import ACTIVATION_STEP, BIAS_STEP, WEIGHT_STEP
-from auv_image_codec.networks.tiles import busy_tiles, tile_count, with_tiles
+from auv_image_codec.networks.tiles import (
+    busy_tiles, largest_of_tiles, read_tiles, TILE, tile_count, with_tiles,
+)
 from auv_image_codec.networks.wavelet_context import (
     coded_before, enlarged, features, fineness, group_masks, HIDDEN_CHANNELS, MARGIN,
     WaveletContext,
@@ -43,7 +46,8 @@ CONTEXT_PREFIX = 'context.'
 ZERO, POSITIVE, NEGATIVE = range(3)     # outcomes of a significance decision
 SMALL_LEVEL = 9 * 14 * 14   # coefficients: an encoder asks for several planes of it at once
 LARGE_LEVEL = 9 * 96 * 96   # for one group only: the last is often behind a packet's end
-USUAL_PLANES = 8            # up to here, where most packets end
+USUAL_PLANES = 10           # up to here, where most packets end,
+MORE_PLANES = 3             # and then so many at a time
 TILED_LEVEL = 9 * 40 * 40   # coefficients from which on tiles pay: most of them hold only zeros
 MOST_TILES = 0.6            # of a level: with more, all of it at once is as fast
 
@@ -111,31 +115,46 @@ class _LevelLayout:
         :param above: of N bit planes.
         :param groups: the groups, G of them in a row.
         """
-        steps = None
-        if len(above.planes) == 1 and self.groups[0].numel() >= TILED_LEVEL:
-            steps = self._tiled_steps(own, above, groups)
-        if steps is None:
-            steps = self._dense_steps(own, above, groups)
-        return steps.reshape(len(own), 2, -1).numpy()
+        if len(above.planes) == 1 and self.is_tiled:
+            magnitudes = [part[:, BANDS:] for part in (own, above.features)]   # with signs: so
+            tiles = busy_tiles(torch.cat(magnitudes), MARGIN)
+            if len(tiles) <= self.most_tiles:
+                return self.logit_steps_of_tiles(
+                    read_tiles(own, tiles, MARGIN), read_tiles(above.features, tiles, MARGIN)[:, 0],
+                    int(above.planes), groups, tiles)
+        return _as_table_places(self._dense_steps(own, above, groups))
+
+    @property
+    def is_tiled(self) -> bool:
+        """Whether most of the level usually holds nothing but zeros."""
+        return self.groups[0].numel() >= TILED_LEVEL
+
+    @property
+    def most_tiles(self) -> float:
+        """With more of them, all of the level at once is as fast."""
+        return MOST_TILES * tile_count(*self.groups.shape[2:])
+
+    def logit_steps_of_tiles(self, own: torch.Tensor, above: torch.Tensor, plane: int,
+                             groups: Sequence[int], tiles: torch.Tensor) -> np.ndarray:
+        """
+        Return the same as logit_steps(), of one bit plane, int16 [G, 2, 9 * h * w].
+
+        :param own: features() of the level in some tiles, as WaveletContext.of_tiles() takes them.
+        :param above: of the next coarser level, likewise.
+        :param plane: the bit plane.
+        :param groups: the groups, G of them in a row.
+        :param tiles: their numbers; all that is not zero lies in them, and MARGIN inside.
+        """
+        steps = torch.cat([self._steps_of_zeros(plane, group) for group in groups])
+        if len(tiles):
+            steps = with_tiles(steps, tiles, _steps(self.network.of_tiles(
+                self.kind, own, self.coded_sums[groups[0]:groups[-1] + 1], above, plane, tiles)))
+        return _as_table_places(steps)
 
     def _dense_steps(self, own: torch.Tensor, above: '_Above',
                      groups: Sequence[int]) -> torch.Tensor:
         return _steps(self.network(self.kind, own, self.coded_sums[groups[0]:groups[-1] + 1],
                                    above.sums, above.planes))
-
-    def _tiled_steps(self, own: torch.Tensor, above: '_Above',
-                     groups: Sequence[int]) -> torch.Tensor | None:
-        """Return the same from the tiles that are not all zeros; None if these are too many."""
-        tiles = busy_tiles(torch.cat([own, above.features]), MARGIN)
-        if len(tiles) > MOST_TILES * tile_count(*own.shape[2:]):
-            return None
-        plane = int(above.planes)
-        steps = torch.cat([self._steps_of_zeros(plane, group) for group in groups])
-        if not len(tiles):
-            return steps
-        return with_tiles(steps, tiles, _steps(self.network.of_tiles(
-            self.kind, own, self.coded_sums[groups[0]:groups[-1] + 1], above.features, plane,
-            tiles)))
 
     def _steps_of_zeros(self, plane: int, group: int) -> torch.Tensor:
         """Return what _dense_steps() does of nothing but zeros, computed once."""
@@ -239,7 +258,7 @@ class WaveletEntropyModel:
         """
         Return the coded bytes, at most max_bytes, of an image's coefficients.
 
-        :param levels: float [1, 9, h, w] each, as WaveletTransform.analysis returns them.
+        :param levels: float [1, 9, h, w] each, as networks.wavelet_transform.analysis returns them.
         :param height: of the image.
         :param width: of the image.
         """
@@ -384,6 +403,11 @@ def _steps(logits: torch.Tensor) -> torch.Tensor:
     return steps.to(torch.int16)
 
 
+def _as_table_places(steps: torch.Tensor) -> np.ndarray:
+    """Return steps [N, 18, h, w] with significance and sign apart, [N, 2, 9 * h * w]."""
+    return steps.reshape(len(steps), 2, -1).numpy()
+
+
 class _UnknownImage:
     """A decoder's view of the image: logits of what is known so far, and no decisions."""
 
@@ -424,6 +448,7 @@ class _KnownImage:
         self._states = states
         self.levels = levels
         self._logits = [{} for _ in levels]
+        self._tile_sizes = {}
         # in units of the last threshold: halving rounds down to those of the planes before
         finest = [torch.trunc(level.view(-1) / threshold(PLANES - 1)).numpy() for level in levels]
         self._magnitudes = [np.abs(units).astype(np.int32) for units in finest]
@@ -446,7 +471,10 @@ class _KnownImage:
         known = self._logits[index]
         if (plane, group) not in known:
             size = self.levels[index].numel()
-            planes = range(plane, max(plane + 1, USUAL_PLANES if size <= SMALL_LEVEL else 0))
+            planes = [plane]
+            if size <= SMALL_LEVEL:
+                planes = range(plane, USUAL_PLANES if plane < USUAL_PLANES else
+                               min(plane + MORE_PLANES, PLANES))
             groups = [group]
             if size < LARGE_LEVEL:
                 groups = range(len(self._states[index].layout.groups))
@@ -460,27 +488,63 @@ class _KnownImage:
             if (plane, number) in self._logits[index]:
                 yield (group.view(-1).numpy().nonzero()[0], self._logits[index][plane, number])
 
-    def _known(self, index: int, planes: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return magnitudes before and after the significance pass of planes, [N, 9, h, w]."""
-        thresholds = torch.tensor([threshold(plane) for plane in planes])[:, None, None, None]
-        magnitudes = torch.floor(self.levels[index].abs() / thresholds)
-        before = 2 * torch.floor(magnitudes / 2)
-        return before, torch.maximum(before, magnitudes.clamp(max=1))
-
     def _logits_of(self, index: int, planes: Sequence[int],
                    groups: Sequence[int]) -> np.ndarray:
         """Return the logits of a level for groups of the first plane, then of the next."""
         level, layout = self.levels[index], self._states[index].layout
-        before, after = self._known(index, planes)
+        if len(planes) == 1 and layout.is_tiled:
+            tiles = torch.nonzero(self._largest_of_tiles(index) >= threshold(planes[0]))[:, 0]
+            if len(tiles) <= layout.most_tiles:
+                return self._logits_of_tiles(index, planes[0], groups, tiles)
+        before, after = _known(level, planes)
         chosen = slice(groups[0], groups[-1] + 1)
         known = torch.where(layout.done[chosen], after[:, None], before[:, None]).flatten(0, 1)
         above = torch.zeros(len(planes), 2 * BANDS, *level.shape[2:])
         if index:
-            _, parent = self._known(index - 1, planes)
+            _, parent = _known(self.levels[index - 1], planes)
             signs = torch.sign(self.levels[index - 1])
             above = enlarged(features(parent, signs), *level.shape[2:])
         return layout.logit_steps(features(known, torch.sign(level)),
                                   _Above(layout, above, planes), groups)
+
+    def _largest_of_tiles(self, index: int) -> torch.Tensor:
+        """Return the largest coefficient that the network sees for each tile, float [tiles]."""
+        if index not in self._tile_sizes:
+            own, parent = (self.levels[number][0].abs().amax(0) for number in (index, index - 1))
+            self._tile_sizes[index] = torch.maximum(
+                largest_of_tiles(own, MARGIN),
+                largest_of_tiles(parent, MARGIN // 2, TILE // 2))
+        return self._tile_sizes[index]
+
+    def _logits_of_tiles(self, index: int, plane: int, groups: Sequence[int],
+                         tiles: torch.Tensor) -> np.ndarray:
+        """Return the same where tiles hold all that is not zero; sides halve exactly here."""
+        layout = self._states[index].layout
+        level = read_tiles(self.levels[index], tiles, MARGIN)
+        before, after = _known(level, [plane])
+        done = read_tiles(layout.done[groups[0]:groups[-1] + 1], tiles, MARGIN)
+        known = torch.where(done, after, before)
+        own = features(known.flatten(0, 1), torch.sign(level).expand_as(known).flatten(0, 1))
+        # a tile of the next coarser level is half as large
+        parent = read_tiles(self.levels[index - 1], tiles, MARGIN // 2, TILE // 2)[:, 0]
+        _, after = _known(parent, [plane])
+        above = functional.interpolate(features(after, torch.sign(parent)), scale_factor=2)
+        return layout.logit_steps_of_tiles(own.unflatten(0, known.shape[:2]), above, plane, groups,
+                                           tiles)
+
+
+def _known(level: torch.Tensor, planes: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Return magnitudes before and after the significance pass of planes.
+
+    :param level: coefficients, float [1, 9, h, w]; or of one plane any shape.
+    :returns: float [N, 9, h, w] of N planes, or the shape of level.
+    """
+    thresholds = torch.tensor([threshold(plane) for plane in planes])
+    magnitudes = torch.floor(level.abs() / (thresholds[:, None, None, None]
+                                            if len(planes) > 1 else thresholds))
+    before = 2 * torch.floor(magnitudes / 2)
+    return before, torch.maximum(before, magnitudes.clamp(max=1))
 
 
 def _table(tensors: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:

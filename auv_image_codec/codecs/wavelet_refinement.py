@@ -31,6 +31,7 @@ import torch
 from auv_image_codec.codecs.wavelet_entropy import Trial, WaveletEntropyModel
 from auv_image_codec.networks.bit_planes import threshold
 from auv_image_codec.networks.wavelet_restoration import WaveletRestoration
+from auv_image_codec.networks.wavelet_transform import synthesis
 
 RATE_EXPONENT = 0.6         # the squared error falls about with this power of the rate
 PRICES = (0.8, 0.6, 1.1)    # of a bit, times what that exponent says, in turn
@@ -64,29 +65,29 @@ class WaveletRefinement:
         self._entropy_model = entropy_model
         self._restoration = restoration
 
-    def refine(self, images: torch.Tensor, max_bytes: int, steps: int,
-               seconds: float = math.inf) -> bytes:
+    def refine(self, images: torch.Tensor, original: list[torch.Tensor], bases: torch.Tensor,
+               max_bytes: int, steps: int, seconds: float = math.inf) -> bytes:
         """
         Return the coded bytes, at most max_bytes, of an image's coefficients.
 
         The same image gives the same bytes, unless the time limit ends the search.
 
         :param images: float [1, 3, H, W] in 0..1.
+        :param original: its coefficients, float [1, 9, h, w] each.
+        :param bases: of its colours, float [1, 3, 3].
         :param steps: packets to try, each as long as an encoding and three decodings or so.
         :param seconds: no step begins that would probably end later.
         """
         began = time.monotonic()
         generator = torch.Generator().manual_seed(0)
-        with torch.no_grad():
-            original = self._restoration.transform.analysis(images)
-        best = self._attempt(original, images, max_bytes)
+        best = self._attempt(original, images, bases, max_bytes)
         share = FIRST_SHARE
         for step in range(steps):
             if (time.monotonic() - began) * (step + 2) / (step + 1) > seconds:
                 break
             price = PRICES[step % len(PRICES)] * RATE_EXPONENT * best.error / max(1, 8 * max_bytes)
             attempt = self._attempt(self._proposal(best, original, price, share, generator),
-                                    images, max_bytes)
+                                    images, bases, max_bytes)
             if attempt.error < best.error:
                 best = attempt
             else:
@@ -94,7 +95,7 @@ class WaveletRefinement:
         return best.trial.stream
 
     def _attempt(self, coefficients: list[torch.Tensor], images: torch.Tensor,
-                 max_bytes: int) -> _Attempt:
+                 bases: torch.Tensor, max_bytes: int) -> _Attempt:
         height, width = images.shape[2:]
         trial = self._entropy_model.try_out(coefficients, height, width, max_bytes)
         network, planes = self._restoration, torch.tensor([trial.plane])
@@ -102,9 +103,9 @@ class WaveletRefinement:
             points = network.dequantize(trial.levels, planes)
         with torch.enable_grad():
             points = [part.requires_grad_() for part in points]
-            inverse = network.transform.synthesis(points, height, width)
-            restored = network.transform.synthesis(
-                network.correct(points, trial.levels, planes, inverse), height, width)
+            inverse = synthesis(points, bases, height, width)
+            restored = synthesis(network.correct(points, trial.levels, planes, inverse), bases,
+                                 height, width)
             error = (restored - images).square().sum()
             gradients = torch.autograd.grad(error, points)
         return _Attempt(coefficients, trial, float(error.detach()), gradients)

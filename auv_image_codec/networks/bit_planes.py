@@ -23,8 +23,8 @@ from typing import NamedTuple
 
 import torch
 
-PLANES = 12
-LARGEST_THRESHOLD = 32.0    # of coefficients of images in 0..1: none reaches twice as much
+PLANES = 14
+LARGEST_THRESHOLD = 128.0   # of coefficients of images in 0..1: none reaches twice as much
 
 
 def threshold(plane: int) -> float:

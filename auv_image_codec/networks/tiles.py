@@ -35,19 +35,32 @@ def busy_tiles(values: torch.Tensor, margin: int) -> torch.Tensor:
     :param values: [N, C, h, w]; a tile is busy if any of the N * C is.
     :param margin: so many values around a tile count too.
     """
-    busy = (values != 0).flatten(0, 1).any(0)[None, None].float()
-    return functional.max_pool2d(_padded(busy, margin), TILE + 2 * margin,
-                                 TILE).flatten().nonzero().flatten()
+    busy = (values != 0).flatten(0, 1).any(0).float()
+    return largest_of_tiles(busy, margin).nonzero().flatten()
 
 
-def read_tiles(values: torch.Tensor, tiles: torch.Tensor, margin: int) -> torch.Tensor:
+def largest_of_tiles(magnitudes: torch.Tensor, margin: int, side: int = TILE) -> torch.Tensor:
     """
-    Return tiles with a margin around them, [K, N, C, TILE + 2 * margin, TILE + 2 * margin].
+    Return the largest value of each tile, float [tiles].
+
+    :param magnitudes: of at least 0, float [h, w].
+    :param margin: so many values around a tile count too.
+    :param side: of a tile, in values.
+    """
+    return functional.max_pool2d(_padded(magnitudes[None, None], margin, side), side + 2 * margin,
+                                 side).flatten()
+
+
+def read_tiles(values: torch.Tensor, tiles: torch.Tensor, margin: int,
+               side: int = TILE) -> torch.Tensor:
+    """
+    Return tiles with a margin around them, [K, N, C, side + 2 * margin, side + 2 * margin].
 
     :param values: [N, C, h, w].
     :param tiles: their numbers, int64 [K].
+    :param side: of a tile, in values.
     """
-    windows = _windows(_padded(values, margin), TILE + 2 * margin)
+    windows = _windows(_padded(values, margin, side), side + 2 * margin, side)
     columns = windows.shape[1]
     return windows[tiles // columns, tiles % columns]
 
@@ -61,20 +74,20 @@ def with_tiles(values: torch.Tensor, tiles: torch.Tensor, contents: torch.Tensor
     :param contents: [K, N, C, TILE, TILE].
     """
     height, width = values.shape[2:]
-    copy = _padded(values.clone(), 0)
-    windows = _windows(copy, TILE)
+    copy = _padded(values.clone(), 0, TILE)
+    windows = _windows(copy, TILE, TILE)
     columns = windows.shape[1]
     windows[tiles // columns, tiles % columns] = contents
     return copy[:, :, :height, :width]
 
 
-def _padded(values: torch.Tensor, margin: int) -> torch.Tensor:
+def _padded(values: torch.Tensor, margin: int, side: int) -> torch.Tensor:
     """Return an array with zeros around it, as far as its tiles and their margins reach."""
     height, width = values.shape[2:]
-    return functional.pad(values, (margin, margin + -width % TILE,
-                                   margin, margin + -height % TILE))
+    return functional.pad(values, (margin, margin + -width % side,
+                                   margin, margin + -height % side))
 
 
-def _windows(values: torch.Tensor, side: int) -> torch.Tensor:
-    """Return views of the squares that begin at tiles, [rows, columns, N, C, side, side]."""
-    return values.unfold(2, side, TILE).unfold(3, side, TILE).permute(2, 3, 0, 1, 4, 5)
+def _windows(values: torch.Tensor, width: int, side: int) -> torch.Tensor:
+    """Return views of the squares that begin at tiles, [rows, columns, N, C, width, width]."""
+    return values.unfold(2, width, side).unfold(3, width, side).permute(2, 3, 0, 1, 4, 5)

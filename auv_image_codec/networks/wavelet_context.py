@@ -128,16 +128,15 @@ class LevelContext(nn.Module):
                  plane: int, tiles: torch.Tensor) -> torch.Tensor:
         """Return logits of some tiles; see WaveletContext."""
         sums = read_tiles(coded_sums, tiles, 1)
-        sums += self.first(read_tiles(own, tiles, MARGIN).flatten(0, 1), OWN,
-                           padded=False).view_as(sums)
-        sums += self.first(read_tiles(above, tiles, MARGIN)[:, 0], ABOVE, padded=False)[:, None]
+        sums += self.first(own.flatten(0, 1), OWN, padded=False).unflatten(0, own.shape[:2])
+        sums += self.first(above, ABOVE, padded=False)[:, None]
         first = activation(sums.add_(self._column(self.first_bias[plane])))
         # beyond the edge of the level there are zeros, not what the network makes of zeros
-        first *= read_tiles(torch.ones(1, 1, *own.shape[2:]), tiles, 1)
+        first *= read_tiles(torch.ones(1, 1, *coded_sums.shape[2:]), tiles, 1)
         first = first.flatten(0, 1)
         second = activation(self.second(first, padded=False) + self._column(self.second_bias))
         logits = self.last(torch.cat([first[:, :, 1:-1, 1:-1], second], 1))
-        return (logits + self._column(self.last_bias[plane])).unflatten(0, (len(tiles), len(own)))
+        return (logits + self._column(self.last_bias[plane])).unflatten(0, own.shape[:2])
 
     def largest_sums(self) -> list[torch.Tensor]:
         """Return the largest sums that can occur in each layer; below LARGEST_SUM is exact."""
@@ -190,12 +189,12 @@ class WaveletContext(nn.Module):
     def of_tiles(self, kind: int, own: torch.Tensor, coded_sums: torch.Tensor,
                  above: torch.Tensor, plane: int, tiles: torch.Tensor) -> torch.Tensor:
         """
-        Return the logits of forward() in some tiles, float [K, G, 18, TILE, TILE].
+        Return the logits of forward() in some tiles of an image, float [K, G, 18, TILE, TILE].
 
         :param kind: of the level, see fineness().
-        :param own: as forward() takes it, of one image, float [G, 18, h, w].
+        :param own: what forward() takes, in the tiles with a MARGIN, float [K, G, 18, 12, 12].
         :param coded_sums: of the groups, [G, hidden, h, w].
-        :param above: as above_sums() takes it, float [1, 18, h, w].
+        :param above: what above_sums() takes, in the tiles with a MARGIN, float [K, 18, 12, 12].
         :param plane: the bit plane.
         :param tiles: their numbers, see networks.tiles, int64 [K].
         """

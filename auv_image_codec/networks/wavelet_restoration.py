@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from auv_image_codec.networks.bit_planes import KnownLevel, LARGEST_THRESHOLD, PLANES
 from auv_image_codec.networks.wavelet_context import fineness, HIDDEN_CHANNELS
-from auv_image_codec.networks.wavelet_transform import BANDS, COLOURS, WaveletTransform
+from auv_image_codec.networks.wavelet_transform import BANDS, COLOURS, synthesis
 
 # of the feature maps at 1/2, 1/4, 1/8 and 1/16 of the image's size
 CHANNELS = (24, 48, 96, 128)
@@ -57,7 +57,6 @@ class WaveletRestoration(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.transform = WaveletTransform()
         self.points = nn.Parameter(torch.full((KINDS, MAGNITUDE_CLASSES, PLANES), 0.4))
         half, quarter, eighth, sixteenth = CHANNELS
         steps = list(zip(CHANNELS[:-1], CHANNELS[1:]))
@@ -134,18 +133,19 @@ class WaveletRestoration(nn.Module):
                 corrected[-1 - level] = corrected[-1 - level] + units * head(values)
         return corrected
 
-    def forward(self, levels: list[KnownLevel], planes: torch.Tensor, height: int,
-                width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, levels: list[KnownLevel], planes: torch.Tensor, bases: torch.Tensor,
+                height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
         """
         Return images, float [N, 3, height, width], about 0..1, with corrections and without.
 
         :param levels: what is known of their coefficients, coarsest first.
         :param planes: the bit plane that each image was cut in, int64 [N].
+        :param bases: of the images' colours, float [N, 3, 3].
         """
         # the transform adds up many coefficients: never in half precision
         with torch.autocast(planes.device.type, enabled=False):
             coefficients = self.dequantize(levels, planes)
-            images = self.transform.synthesis(coefficients, height, width)
+            images = synthesis(coefficients, bases, height, width)
         corrected = self.correct(coefficients, levels, planes, images)
         with torch.autocast(planes.device.type, enabled=False):
-            return self.transform.synthesis(corrected, height, width), images
+            return synthesis(corrected, bases, height, width), images

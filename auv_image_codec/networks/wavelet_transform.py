@@ -22,26 +22,23 @@ has exactly as many coefficients as values.
 import math
 
 import torch
-from torch import nn
 from torch.nn import functional
+
+from auv_image_codec.networks.colour_bases import (
+    COLOURS, correlate, decorrelate, detail_covariances, principal_bases,
+)
 
 LIFTING_STEPS = (-1.586134342059924, -0.052980118572961, 0.882911075530934, 0.443506852043971)
 # lifting leaves the low-pass samples with a gain of 1.23 at zero frequency: sqrt(2) is that of an
 # orthonormal basis, and the high-pass samples take the inverse
 LOW_GAIN = math.sqrt(2) / 1.230174104914001
-# principal components of the colours of the training images, lightness first
-COLOUR_BASIS = ((0.51243761, 0.60787169, 0.60654736),
-                (0.82380224, -0.14860779, -0.54705173),
-                (0.24239959, -0.78000496, 0.57691828))
-COLOURS = 3
 ORIENTATIONS = 3            # horizontal, vertical and diagonal detail
 BANDS = ORIENTATIONS * COLOURS
-COARSEST_SIDE = 4           # the transform goes on while the shorter side is longer
 
 
 def level_count(height: int, width: int) -> int:
-    """Return the number of levels of detail of an image of that size."""
-    return max(0, math.ceil(math.log2(min(height, width) / COARSEST_SIDE)))
+    """Return the number of levels of detail of an image: until its shorter side is one sample."""
+    return math.ceil(math.log2(min(height, width)))
 
 
 def level_sizes(height: int, width: int) -> list[tuple[int, int]]:
@@ -78,53 +75,63 @@ def band_masks(height: int, width: int) -> list[torch.Tensor]:
     return [low, *masks[::-1]]
 
 
-class WaveletTransform(nn.Module):
+def analysis(images: torch.Tensor) -> list[torch.Tensor]:
     """
-    From RGB images to wavelet coefficients of three decorrelated colours, and back.
+    Return the coefficients of images, in RGB.
 
-    Both bases are close to orthonormal: a squared error is about the same in coefficients as in
+    The basis is close to orthonormal: a squared error is about the same in coefficients as in
     RGB values.
+
+    :param images: float [N, 3, H, W], RGB in 0..1.
+    :returns: float arrays [N, 9, h, w], coarsest first, of level_sizes(H, W): band b of a level
+        is orientation b // 3 of colour b % 3; the first array holds the low-pass samples of the
+        colours.
     """
+    low = images - 0.5
+    levels = []
+    for _ in range(level_count(*images.shape[2:])):
+        low, high = _split(low, 3)
+        low_low, vertical = _split(low, 2)
+        horizontal, diagonal = _split(high, 2)
+        height, width = low_low.shape[2:]
+        levels.append(torch.cat([_padded(band, height, width)
+                                 for band in (horizontal, vertical, diagonal)], 1))
+        low = low_low
+    first = functional.pad(low, (0, 0, 0, 0, 0, BANDS - COLOURS))
+    return [first, *levels[::-1]]
 
-    def __init__(self):
-        super().__init__()
-        self.register_buffer('colour_basis', torch.tensor(COLOUR_BASIS), persistent=False)
 
-    def analysis(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """
-        Return the coefficients of images.
+def principal_analysis(images: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """
+    Return the coefficients of images in the colours that suit each of them best.
 
-        :param images: float [N, 3, H, W], RGB in 0..1.
-        :returns: float arrays [N, 9, h, w], coarsest first, of level_sizes(H, W): band b of a
-            level is orientation b // 3 of colour b % 3; the first array holds the low-pass
-            samples of the colours.
-        """
-        low = torch.einsum('kc,nchw->nkhw', self.colour_basis, images - 0.5)
-        levels = []
-        for _ in range(level_count(*images.shape[2:])):
-            low, high = _split(low, 3)
-            low_low, vertical = _split(low, 2)
-            horizontal, diagonal = _split(high, 2)
-            height, width = low_low.shape[2:]
-            levels.append(torch.cat([_padded(band, height, width)
-                                     for band in (horizontal, vertical, diagonal)], 1))
-            low = low_low
-        first = functional.pad(low, (0, 0, 0, 0, 0, BANDS - COLOURS))
-        return [first, *levels[::-1]]
+    :param images: float [N, 3, H, W], RGB in 0..1.
+    :returns: float arrays [N, 9, h, w] as of analysis(), and the bases, float [N, 3, 3].
+    """
+    levels = analysis(images)
+    bases = principal_bases(detail_covariances(levels)).to(images.dtype)
+    return decorrelate(levels, bases), bases
 
-    def synthesis(self, levels: list[torch.Tensor], height: int, width: int) -> torch.Tensor:
-        """Return the images, float [N, 3, height, width], of coefficients as analysis has them."""
-        low = levels[0][:, :COLOURS]
-        sizes = []
-        for _ in levels[1:]:
-            sizes.append((height, width))
-            height, width = (height + 1) // 2, (width + 1) // 2
-        for bands, (height, width) in zip(levels[1:], sizes[::-1]):
-            horizontal, vertical, diagonal = bands.split(COLOURS, 1)
-            low = _merge(_merge(low, vertical[:, :, :height // 2], 2),
-                         _merge(horizontal[..., :width // 2],
-                                diagonal[:, :, :height // 2, :width // 2], 2), 3)
-        return torch.einsum('kc,nkhw->nchw', self.colour_basis, low) + 0.5
+
+def synthesis(levels: list[torch.Tensor], bases: torch.Tensor, height: int,
+              width: int) -> torch.Tensor:
+    """
+    Return the images, float [N, 3, height, width], of coefficients.
+
+    :param levels: as analysis() and decorrelate() return them.
+    :param bases: of their colours, see networks.colour_bases, float [N, 3, 3].
+    """
+    low = levels[0][:, :COLOURS]
+    sizes = []
+    for _ in levels[1:]:
+        sizes.append((height, width))
+        height, width = (height + 1) // 2, (width + 1) // 2
+    for bands, (height, width) in zip(levels[1:], sizes[::-1]):
+        horizontal, vertical, diagonal = bands.split(COLOURS, 1)
+        low = _merge(_merge(low, vertical[:, :, :height // 2], 2),
+                     _merge(horizontal[..., :width // 2],
+                            diagonal[:, :, :height // 2, :width // 2], 2), 3)
+    return correlate(low, bases) + 0.5
 
 
 def _padded(band: torch.Tensor, height: int, width: int) -> torch.Tensor:

@@ -23,9 +23,11 @@ from tqdm import tqdm
 
 from auv_image_codec.codecs import create_codec
 from auv_image_codec.codecs.base import Codec
-from auv_image_codec.codecs.enhancer import Enhancer
+from auv_image_codec.codecs.enhancer import Enhancer, generator_of, PART
 from auv_image_codec.codecs.packet import DEFAULT_MAX_BYTES
-from auv_image_codec.codecs.weights import NETWORK_PREFIX, write_enhancer_weights
+from auv_image_codec.codecs.weights import (
+    NETWORK_PREFIX, read_weights, write_enhancer_weights,
+)
 from auv_image_codec.errors import RecipeError, WeightsError
 from auv_image_codec.evaluation.lpips import Lpips
 from auv_image_codec.evaluation.metrics import mse, psnr_db, ssim
@@ -34,7 +36,9 @@ from auv_image_codec.training.data import as_network_input, ImageArray
 from auv_image_codec.training.enhancer_data import (
     decode_array, DecodedArray, DecodedBatches, DecodedImages,
 )
-from auv_image_codec.training.model_card import card_heading, card_provenance, RunSummary
+from auv_image_codec.training.model_card import (
+    card_heading, card_provenance, RunSummary, start_of_weights,
+)
 from auv_image_codec.training.module import TrainingModule
 from auv_image_codec.training.perceptual import load_perceptual, PERCEPTUAL, VGG_INPUTS
 from auv_image_codec.training.recipe import choice, number, Recipe
@@ -190,7 +194,8 @@ class EnhancerTraining(TrainingModule):
         return groups
 
     def on_save_checkpoint(self, checkpoint):
-        """Note which codec's images this checkpoint learned from."""
+        """Note also which codec's images this checkpoint learned from."""
+        super().on_save_checkpoint(checkpoint)
         checkpoint['codec_model_id'] = self.codec.model_id
 
     def on_load_checkpoint(self, checkpoint):
@@ -199,6 +204,7 @@ class EnhancerTraining(TrainingModule):
 
         :raises WeightsError: if it did.
         """
+        super().on_load_checkpoint(checkpoint)
         found = checkpoint['codec_model_id']
         if found != self.codec.model_id:
             raise WeightsError(
@@ -287,6 +293,16 @@ class EnhancerTask(Task):
         return EnhancerTraining(self.recipe, steps_per_epoch, self.codec,
                                 0 if features is None else len(features), perceptual)
 
+    def start_from_weights(self, module: EnhancerTraining, weights: Path) -> str:
+        """Start with the generator of an enhancer, of any weights of the same codec."""
+        try:
+            generator = generator_of(read_weights(weights, self.codec.name, PART))
+            module.network.load_state_dict(generator.state_dict())
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise WeightsError(
+                f"{weights}: the enhancer does not fit the recipe's network: {error}") from error
+        return start_of_weights(weights, PART)
+
     def export(self, module: EnhancerTraining, training: list[ImageArray],
                weights: Path) -> None:
         """
@@ -327,6 +343,7 @@ class EnhancerTask(Task):
             'enhances': f'codec {self.codec.name}, model `{self.codec.model_id:08x}`',
             'network': f'U-Net of {network.channels} to {network.largest_channels} channels',
             'loss': ' + '.join(parts),
+            'start': run.start or 'no change to any image',
             'strength': f'{self.strength:.3f} of the learned detail, so that validation images '
             'keep to the limit' if self.strength < 1 else 'all of the learned detail'})
         lines += [

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from auv_image_codec import __version__
 from auv_image_codec.codecs import create_codec, decode_packet, encode_packet
 from auv_image_codec.codecs.packet import DEFAULT_MAX_BYTES
+from auv_image_codec.codecs.weights import model_id_of_bytes, read_weights_file, weights_path
 from auv_image_codec.evaluation.metrics import mse, psnr_db
 from auv_image_codec.training.data import ImageArray
 from auv_image_codec.training.recipe import Recipe
@@ -42,6 +43,7 @@ class RunSummary:
     :param device: that they were done on.
     :param images: number of training images.
     :param datasets: how many of them come from each dataset; empty if that is not known.
+    :param start: what other weights it went on from; empty if none.
     """
 
     steps: int
@@ -49,6 +51,13 @@ class RunSummary:
     device: str
     images: int
     datasets: Counter
+    start: str = ''
+
+
+def start_of_weights(weights: Path, part: str) -> str:
+    """Return how a card names the weights that a run went on from."""
+    content = read_weights_file(weights_path(weights, part))
+    return f'{part} weights with SHA-256 {model_id_of_bytes(content):08x}...'
 
 
 def card_heading(recipe: Recipe, recipe_path: Path, run: RunSummary,

@@ -32,7 +32,8 @@ class TrainingModule(lightning.LightningModule):
     Progress is counted in steps, never in Lightning's epochs: batches and the learning rate are
     functions of the step alone, so a run goes on exactly where a checkpoint was written.
 
-    ``share`` is what this process sees of every batch: all of it, unless it is set.
+    ``share`` is what this process sees of every batch: all of it, unless it is set. ``start``
+    says what other weights the run went on from, if any.
 
     :param recipe: the run's recipe.
     :param steps_per_epoch: of the training images at the recipe's batch size.
@@ -40,6 +41,7 @@ class TrainingModule(lightning.LightningModule):
     """
 
     share = Share()
+    start = ''
 
     def __init__(self, recipe: Recipe, steps_per_epoch: int, network: nn.Module):
         super().__init__()
@@ -52,6 +54,14 @@ class TrainingModule(lightning.LightningModule):
     def restart_average(self) -> None:
         """Set the averaged copy to the network's present weights."""
         self.averaged.load_state_dict(self.network.state_dict())
+
+    def on_save_checkpoint(self, checkpoint):
+        """Keep what the run began with, for the model card of a run that goes on."""
+        checkpoint['start'] = self.start
+
+    def on_load_checkpoint(self, checkpoint):
+        """Read it again."""
+        self.start = checkpoint.get('start', '')
 
     def on_train_batch_end(self, *_):
         """Move the averaged copy towards the network."""

@@ -122,6 +122,16 @@ class Task(ABC):
     def start_from_data(self, module: TrainingModule, training: list[ImageArray]) -> None:
         """Give a module a better start than a random one; not called where a run goes on."""
 
+    def start_from_weights(self, module: TrainingModule, weights: Path) -> str:
+        """
+        Start with a codec's weights; return how the model card names them.
+
+        :raises RecipeError: if networks of this type can't.
+        :raises WeightsError: if weights are missing or malformed.
+        """
+        raise RecipeError(f'{self.recipe.name}: a recipe of type {self.recipe.network.type} '
+                          'cannot start from weights')
+
     @abstractmethod
     def export(self, module: TrainingModule, training: list[ImageArray], weights: Path) -> None:
         """Write the weights files of a trained module, on the CPU, to the directory weights."""

@@ -163,7 +163,8 @@ class _DrawReconstructions(Callback):
 
 
 def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights: Path,
-          max_minutes: float = math.inf, device: str = 'auto', devices: int = 1) -> dict:
+          max_minutes: float = math.inf, device: str = 'auto', devices: int = 1,
+          start_from: Path | None = None) -> dict:
     """
     Train a recipe, or go on where its run directory stopped, and write weights.
 
@@ -177,10 +178,12 @@ def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights:
     :param device: 'auto', 'cpu' or 'cuda'.
     :param devices: how many of them; each has a process of its own. The first one starts the
         others with its own command line, so more than one are for commands, not for notebooks.
+    :param start_from: a directory of weights that a new run starts with, instead of its task's
+        own start; a run that goes on has started already.
     :returns: the results that the model card states, by set of images; empty in all processes
         but the first.
     :raises RecipeError: if the recipe is wrong, or not the one the run directory began with, or
-        does not suit so many devices.
+        does not suit so many devices, or its networks cannot start from weights.
     :raises TrainingDataError: if images cannot be read or checkpoints cannot be written.
     """
     recipe = load_recipe(recipe_path)
@@ -202,7 +205,10 @@ def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights:
     module.share = share
     # all processes begin with the first one's weights
     if not last.is_file() and share.index == 0:
-        task.start_from_data(module, training)
+        if start_from is None:
+            task.start_from_data(module, training)
+        else:
+            module.start = task.start_from_weights(module, start_from)
         module.restart_average()
     module.to(memory_format=torch.channels_last)
 
@@ -238,7 +244,8 @@ def train(recipe_path: Path, data_directory: Path, run_directory: Path, weights:
         sets['test'] = task.load_images(recipe.data.test)
     used = str(trainer.strategy.root_device) if devices == 1 else (
         f'{devices} x {trainer.strategy.root_device.type}')
-    summary = RunSummary(trainer.global_step, best_step, used, images, Counter(datasets))
+    summary = RunSummary(trainer.global_step, best_step, used, images, Counter(datasets),
+                         module.start)
     return task.write_card(weights, recipe_path, summary, sets)
 
 

@@ -21,13 +21,17 @@ import torch
 from torch.nn import functional
 from tqdm import tqdm
 
+from auv_image_codec.codecs.wavelet import colour_tensors
 from auv_image_codec.codecs.wavelet_entropy import entropy_tensors, WaveletEntropyModel
 from auv_image_codec.codecs.weights import read_weights, write_part
 from auv_image_codec.networks.bit_planes import PLANES, threshold
+from auv_image_codec.networks.colour_bases import find_bases
 from auv_image_codec.networks.wavelet_context import (
     coded_before, enlarged, features, fineness, group_masks, WaveletContext,
 )
-from auv_image_codec.networks.wavelet_transform import band_masks, BANDS, WaveletTransform
+from auv_image_codec.networks.wavelet_transform import (
+    band_masks, BANDS, principal_analysis,
+)
 from auv_image_codec.training.augmentation import augment
 from auv_image_codec.training.data import as_network_input, evenly_spaced, ImageArray
 from auv_image_codec.training.model_card import card_heading, card_provenance, RunSummary
@@ -38,8 +42,8 @@ from auv_image_codec.training.wavelet_tables import count_tables
 
 CODEC = 'wavelet'
 # how often each bit plane is trained on: most where packets of 100 to 2,000 bytes end
-PLANE_SHARES = (1, 1, 2, 3, 4, 5, 6, 6, 6, 4, 2, 1)
-VALIDATION_PLANES = (3, 4, 5, 6, 7, 8)
+PLANE_SHARES = (1, 1, 1, 1, 2, 3, 4, 5, 6, 6, 6, 4, 2, 1)
+VALIDATION_PLANES = (5, 6, 7, 8, 9, 10)
 PARTS_OF_A_BATCH = 3        # each at a bit plane of its own
 
 
@@ -115,7 +119,6 @@ class WaveletContextTraining(TrainingModule):
 
     def __init__(self, recipe: Recipe, steps_per_epoch: int):
         super().__init__(recipe, steps_per_epoch, WaveletContext())
-        self.transform = WaveletTransform()
 
     def training_step(self, batch, _):
         """Return the loss of a uint8 batch [N, H, W, 3]."""
@@ -127,21 +130,20 @@ class WaveletContextTraining(TrainingModule):
         parts = images.chunk(PARTS_OF_A_BATCH)
         planes = generator.choice(PLANES, len(parts), p=shares)
         loss = torch.stack([
-            torch.log2(1 + plane_bits(self.network, self.transform.analysis(part),
-                                      int(plane)).sum())
+            torch.log2(1 + plane_bits(self.network, principal_analysis(part)[0], int(plane)).sum())
             for part, plane in zip(parts, planes)]).mean()
         self.log('train_log2_bits', loss, prog_bar=True)
         return loss
 
     def validation_step(self, batch, _):
         """Log the logarithm of each plane's bits, averaged, and the bytes of two of them."""
-        levels = self.transform.analysis(as_network_input(batch))
+        levels, _ = principal_analysis(as_network_input(batch))
         bits = torch.stack([plane_bits(self.averaged, levels, plane)
                             for plane in VALIDATION_PLANES])
         count = len(batch)
         self.log('validation_log2_bits', torch.log2(1 + bits).mean(), prog_bar=True,
                  batch_size=count)
-        for plane in (5, 6, 7):
+        for plane in (7, 8, 9):
             self.log(f'validation_bytes_of_plane_{plane}',
                      bits[VALIDATION_PLANES.index(plane)].mean() / 8, prog_bar=True,
                      batch_size=count)
@@ -171,8 +173,10 @@ class WaveletContextTask(Task):
     def export(self, module: WaveletContextTraining, training: list[ImageArray],
                weights: Path) -> None:
         """Write context.safetensors: integers only."""
-        write_part(weights, CODEC, 'context', {},
-                   entropy_tensors(module.averaged, *count_tables(training)))
+        covariances, activity, refinement = count_tables(training)
+        write_part(weights, CODEC, 'context', {}, {
+            **colour_tensors(find_bases(covariances)),
+            **entropy_tensors(module.averaged, activity, refinement)})
 
     def write_card(self, weights: Path, recipe_path: Path, run: RunSummary,
                    sets: dict[str, ImageArray]) -> dict:
@@ -186,9 +190,8 @@ class WaveletContextTask(Task):
             '|---' * (PLANES + 2) + '|']
         results = {}
         for name, images in sets.items():
-            transform = WaveletTransform()
             levels = [
-                transform.analysis(as_network_input(torch.from_numpy(np.array(image)[None])))
+                principal_analysis(as_network_input(torch.from_numpy(np.array(image)[None])))[0]
                 for image in tqdm(images.images, desc='transforming', leave=False)]
             with torch.inference_mode():
                 means = [float(np.mean([float(plane_bits(network, level, plane)) / 8

@@ -14,10 +14,12 @@
 """Training the wavelet codec's decoder: the least squared error wherever a packet ends."""
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from auv_image_codec.codecs.wavelet import load_restoration
 from auv_image_codec.codecs.weights import (
     has_weights_file, NETWORK_PREFIX, weights_path, write_part,
 )
@@ -25,20 +27,23 @@ from auv_image_codec.errors import RecipeError, WeightsError
 from auv_image_codec.networks.bit_planes import cut, KnownLevel, PLANES, threshold
 from auv_image_codec.networks.wavelet_context import fineness
 from auv_image_codec.networks.wavelet_restoration import SCALE, WaveletRestoration
-from auv_image_codec.networks.wavelet_transform import level_sizes
+from auv_image_codec.networks.wavelet_transform import level_sizes, principal_analysis
 from auv_image_codec.training.augmentation import augment
 from auv_image_codec.training.data import as_network_input, evenly_spaced, ImageArray
-from auv_image_codec.training.model_card import RunSummary, write_codec_card
+from auv_image_codec.training.model_card import (
+    RunSummary, start_of_weights, write_codec_card,
+)
 from auv_image_codec.training.module import TrainingModule
 from auv_image_codec.training.recipe import number, Recipe
 from auv_image_codec.training.tasks import Curves, Task
 from auv_image_codec.training.wavelet_context_task import CODEC
 
 # how often a packet is cut in each bit plane: most where 100 to 1,000 bytes end
-PLANE_SHARES = (0.05, 0.05, 0.1, 0.4, 1, 2, 4, 5, 3, 1.5, 0.7, 0.2)
-VALIDATION_PLANES = (5, 6, 7, 8)
+PLANE_SHARES = (0.02, 0.02, 0.05, 0.05, 0.1, 0.4, 1, 2, 4, 5, 3, 1.5, 0.7, 0.2)
+VALIDATION_PLANES = (7, 8, 9, 10)
 # dB that the inverse transform alone reaches at the end of each plane, on average
-TYPICAL_PSNR_DB = (13.8, 17.7, 21.2, 23.8, 25.6, 27.3, 29.4, 31.9, 35.1, 38.9, 42.9, 46.9)
+TYPICAL_PSNR_DB = (12.8, 14.9, 17.0, 18.5, 20.1, 21.7, 23.3, 25.2, 27.6, 30.6, 34.0, 38.2, 42.6,
+                   47.0)
 IMAGES_OF_THE_START = 500
 
 
@@ -48,6 +53,14 @@ class WaveletRestorationRecipe:
 
     type: str                                               # noqa: A003 (the recipe's word)
     validation_limit: int = number(99, 1, 1_000_000)        # images, evenly spaced
+
+
+class _Cut(NamedTuple):
+    """What a decoder's network takes of images cut somewhere; see WaveletRestoration."""
+
+    levels: list[KnownLevel]
+    planes: torch.Tensor
+    bases: torch.Tensor
 
 
 class WaveletRestorationTraining(TrainingModule):
@@ -76,29 +89,29 @@ class WaveletRestorationTraining(TrainingModule):
         planes = generator.choice(PLANES, count, p=shares)
         reached = generator.integers(1, len(level_sizes(*images.shape[2:])) + 1, count)
         refining = generator.random(count) < 0.5
-        levels, planes = self._cut(images, *map(self.share.of, (planes, reached, refining)))
-        restored, inverse = self.network(levels, planes, *images.shape[2:])
-        typical = torch.tensor(TYPICAL_PSNR_DB, device=images.device)[planes]
+        cuts = self._cut(images, *map(self.share.of, (planes, reached, refining)))
+        restored, inverse = self.network(*cuts, *images.shape[2:])
+        typical = torch.tensor(TYPICAL_PSNR_DB, device=images.device)[cuts.planes]
         before = _squared_errors(inverse.detach(), images) + 10 ** (-typical / 10)
         loss = 2 * (_squared_errors(restored, images) / before).mean()
         self.log('train_relative_mse', loss, prog_bar=True)
         return loss
 
-    def _cut(self, images: torch.Tensor, *position: np.ndarray
-             ) -> tuple[list[KnownLevel], torch.Tensor]:
-        """Return what is known of images cut at (planes, reached, refining), and the planes."""
+    @staticmethod
+    def _cut(images: torch.Tensor, *position: np.ndarray) -> _Cut:
+        """Return what is known of images cut at (planes, reached, refining)."""
         planes, reached, refining = (torch.from_numpy(part).to(images.device)
                                      for part in position)
         with torch.autocast(images.device.type, enabled=False), torch.no_grad():
-            levels = self.network.transform.analysis(images)
-            return cut(levels, planes, reached, refining), planes
+            levels, bases = principal_analysis(images)
+            return _Cut(cut(levels, planes, reached, refining), planes, bases)
 
     def _restored(self, images: torch.Tensor, plane: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what averaged weights make of images at the end of a plane, and inverses."""
         count = len(images)
-        levels, planes = self._cut(images, np.full(count, plane), np.full(count, PLANES),
-                                   np.full(count, True))
-        return self.averaged(levels, planes, *images.shape[2:])
+        cuts = self._cut(images, np.full(count, plane), np.full(count, PLANES),
+                         np.full(count, True))
+        return self.averaged(*cuts, *images.shape[2:])
 
     def validation_step(self, batch, _):
         """Log the mean PSNR over a few planes, and what it gains on the inverse transform."""
@@ -112,8 +125,8 @@ class WaveletRestorationTraining(TrainingModule):
         self.log_validation(psnr_db=means, loss=-means, gain_db=means - inverse_means)
 
     def preview(self, images: torch.Tensor) -> torch.Tensor:
-        """Return uint8 images [N, H, W, 3] as they look at the end of plane 6."""
-        restored, _ = self._restored(as_network_input(images), 6)
+        """Return uint8 images [N, H, W, 3] as they look at the end of plane 8."""
+        restored, _ = self._restored(as_network_input(images), 8)
         return restored.clamp(0, 1)
 
 
@@ -146,13 +159,18 @@ class WaveletRestorationTask(Task):
         """Return a decoder that changes nothing that the inverse transform gives."""
         return WaveletRestorationTraining(self.recipe, steps_per_epoch)
 
+    def start_from_weights(self, module: WaveletRestorationTraining, weights: Path) -> str:
+        """Start with the decoder of weights."""
+        module.network.load_state_dict(load_restoration(weights, CODEC).state_dict())
+        return start_of_weights(weights, 'restoration')
+
     def start_from_data(self, module: WaveletRestorationTraining,
                         training: list[ImageArray]) -> None:
         """Set the points of dequantization to the means of training coefficients."""
         images = np.concatenate([array.images[::max(1, len(array) // IMAGES_OF_THE_START)]
                                  for array in training[:1]])
         network = module.network
-        levels = network.transform.analysis(as_network_input(torch.from_numpy(images)))
+        levels, _ = principal_analysis(as_network_input(torch.from_numpy(images)))
         with torch.no_grad():
             for plane in range(PLANES):
                 for index, level in enumerate(levels):
@@ -187,5 +205,5 @@ class WaveletRestorationTask(Task):
         """Measure packets of the codec, with the entropy model that lies beside the decoder."""
         return write_codec_card(weights, CODEC, self.recipe, recipe_path, run, sets, {
             'network': 'bit planes of CDF 9/7 wavelet coefficients, corrected by a U-Net',
-            'start': 'the inverse transform alone',
+            'start': run.start or 'the inverse transform alone',
             'entropy model': 'see context_card.md'})

@@ -11,15 +11,18 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The static probabilities of the wavelet codec, counted on training images."""
+"""What the wavelet codec takes from training images by counting: static probabilities, colours."""
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from auv_image_codec.codecs.wavelet_entropy import magnitude_class, MAGNITUDE_CLASSES
 from auv_image_codec.networks.bit_planes import PLANES, threshold
+from auv_image_codec.networks.colour_bases import (
+    decorrelate, detail_covariances, principal_bases,
+)
 from auv_image_codec.networks.wavelet_context import fineness, HIDDEN_CHANNELS
-from auv_image_codec.networks.wavelet_transform import WaveletTransform
+from auv_image_codec.networks.wavelet_transform import analysis
 from auv_image_codec.training.data import as_network_input, ImageArray
 
 KINDS = len(HIDDEN_CHANNELS)
@@ -27,22 +30,25 @@ IMAGES = 2000               # that are counted, at most: evenly spaced ones
 BATCH = 20
 
 
-def count_tables(training: list[ImageArray]) -> tuple[np.ndarray, np.ndarray]:
+def count_tables(training: list[ImageArray]) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
     """
-    Return probabilities of what no network predicts.
+    Return how colours vary together, and probabilities of what no network predicts.
 
-    :returns: that a level in which nothing was significant has something in a plane, float
-        [kinds, planes]; and that a magnitude lies in the upper half of what was known of it,
-        float [kinds, planes, magnitude classes].
+    :returns: detail_covariances() of the images, float64 [N, 3, 3]; the probability that a level
+        in which nothing was significant has something in a plane, float [kinds, planes]; and that
+        a magnitude lies in the upper half of what was known of it, float [kinds, planes,
+        magnitude classes].
     """
     activity = np.ones((KINDS, PLANES, 2))              # [..., 1] counts what happened
     refinement = np.ones((KINDS, PLANES, MAGNITUDE_CLASSES, 2))
-    transform = WaveletTransform()
+    covariances = []
     step = max(1, sum(map(len, training)) // IMAGES)
     chosen = [array.images[index] for array in training for index in range(0, len(array), step)]
     for start in tqdm(range(0, len(chosen), BATCH), desc='counting', leave=False):
         images = torch.from_numpy(np.stack(chosen[start:start + BATCH]))
-        levels = transform.analysis(as_network_input(images))
+        levels = analysis(as_network_input(images))
+        covariances.append(detail_covariances(levels))
+        levels = decorrelate(levels, principal_bases(covariances[-1]).float())
         for index, level in enumerate(levels):
             kind = fineness(index, len(levels))
             magnitudes = level.abs().numpy()
@@ -56,4 +62,5 @@ def count_tables(training: list[ImageArray]) -> tuple[np.ndarray, np.ndarray]:
                 pairs = magnitude_class(known) * 2 + upper
                 counts = np.bincount(pairs[known > 0], minlength=2 * MAGNITUDE_CLASSES)
                 refinement[kind, plane] += counts.reshape(MAGNITUDE_CLASSES, 2)
-    return (activity[..., 1] / activity.sum(-1), refinement[..., 1] / refinement.sum(-1))
+    return (torch.cat(covariances), activity[..., 1] / activity.sum(-1),
+            refinement[..., 1] / refinement.sum(-1))
