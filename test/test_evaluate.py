@@ -468,8 +468,8 @@ def test_on_how_many_images_the_first_codec_is_better():
         {**row(codec, image, None if mse is None else 30.0), 'mse': mse}
         for codec, mses in errors.items() for image, mse in enumerate(mses)])
     assert [entry['first_has_less_mse'] for entry in summary] == [None, 0.6, 0.5]
-    assert ('At 500 bytes ours has less squared error on 60.0 % of the images than theirs, '
-            '50.0 % of the images than few.') in table_notes(summary, 224)
+    assert ('on which ours has less squared error at 500 bytes than: theirs 60.0 %, few 50.0 %.'
+            ) in table_notes(summary, 224)
     assert 'less squared error' not in table_notes(summary[:1], 224)
 
 

@@ -32,11 +32,11 @@ from auv_image_codec.resources import weights_directory
 
 DEFAULT_CODEC = 'wavelet'
 SIDES = ('encoder', 'decoder', 'both')
-_CODECS = {codec.name: codec for codec in (AutoencoderCodec, WaveletCodec)}
+_CODECS = {codec.name: codec for codec in (WaveletCodec, AutoencoderCodec)}
 
 
 def codec_names() -> list[str]:
-    """Return the names of all codecs."""
+    """Return the names of all codecs, the default first."""
     return list(_CODECS)
 
 

@@ -438,12 +438,12 @@ def table_notes(summary: Sequence[dict], size: int) -> str:
         notes += (' Where not all images fit the limit, a row holds the means of those that do: '
                   'it cannot be compared with the others.')
     for limit in sorted({entry['max_bytes'] for entry in summary}):
-        shares = [f'{100 * entry["first_has_less_mse"]:.1f} % of the images than '
-                  f'{entry["codec"]}' for entry in summary if entry['max_bytes'] == limit
+        shares = [f'{entry["codec"]} {100 * entry["first_has_less_mse"]:.1f} %'
+                  for entry in summary if entry['max_bytes'] == limit
                   and entry['first_has_less_mse'] is not None]
         if shares:
-            notes += (f'\nAt {limit} bytes {summary[0]["codec"]} has less squared error on '
-                      f'{", ".join(shares)}.')
+            notes += (f'\nShare of the images on which {summary[0]["codec"]} has less squared '
+                      f'error at {limit} bytes than: {", ".join(shares)}.')
     return notes
 
 
