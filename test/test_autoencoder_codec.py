@@ -236,7 +236,7 @@ def test_a_frame_that_shrinks_is_averaged_not_sampled():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(UnknownCodecError, match="'mpeg' is not known; known: autoencoder"):
+    with pytest.raises(UnknownCodecError, match="'mpeg' is not known; known: wavelet, autoencoder"):
         create_codec('mpeg')
     with pytest.raises(ValueError, match='side'):
         create_codec('autoencoder', side='left')

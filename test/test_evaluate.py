@@ -340,7 +340,7 @@ def test_no_image_at_all(tmp_path, capsys):
     (['nowhere', '-o', 'out'], 'nowhere: no such file or folder'),
     (['empty', '-o', 'out'], 'empty: no image in it'),
     (['broken.tar', '-o', 'out'], 'broken.tar: not a tar file'),
-    (['frames', '-o', 'out', '--codecs', 'mosaic'], "codec 'mosaic' is not known; known: auto"),
+    (['frames', '-o', 'out', '--codecs', 'mosaic'], "codec 'mosaic' is not known; known: wave"),
     (['frames', '-o', 'out', '--max-bytes', '16'], 'limits must be 17 to 4096 bytes'),
     (['frames', '-o', 'out', '--rates', '5000'], 'limits must be 17 to 4096 bytes'),
     (['frames', '-o', 'out', '--limit', '0'], '--limit must be at least 1'),
