@@ -95,7 +95,7 @@ def test_both_parts_train_and_make_a_codec(tmp_path, data_directory):
     trained = WaveletEntropyModel(read_weights(weights, 'wavelet', 'context').tensors).network
     levels = levels_of_a_frame()
     with torch.no_grad():
-        bits = [[float(plane_bits(network, levels, plane)) for plane in (6, 8)]
+        bits = [[float(plane_bits(network, levels, plane)) for plane in (8, 10)]
                 for network in (WaveletContext(), trained)]
     assert (np.array(bits[1]) < 0.8 * np.array(bits[0])).all()
 
@@ -115,14 +115,14 @@ def test_bits_of_a_plane_are_what_the_coder_needs(tmp_path, data_directory):
     levels = levels_of_a_frame()
     stream = model.encode(levels, SIZE, SIZE, 1 << 16)
     with torch.no_grad():
-        bits = sum(float(plane_bits(model.network, levels, plane)) for plane in range(8))
+        bits = sum(float(plane_bits(model.network, levels, plane)) for plane in range(10))
     # refinements are not in it: about one bit each
     bits += sum(float((level.abs() >= 2 * threshold(plane)).sum())
-                for level in levels for plane in range(8))
+                for level in levels for plane in range(10))
     _, plane = model.decode(stream[:int(0.95 * bits / 8) - 8], SIZE, SIZE)
-    assert plane == 7
+    assert plane == 9
     _, plane = model.decode(stream[:int(1.05 * bits / 8) + 8], SIZE, SIZE)
-    assert plane == 8
+    assert plane == 10
 
 
 @pytest.mark.slow
