@@ -39,7 +39,7 @@ def add_parser(subparsers) -> argparse.ArgumentParser:
                         help='directory to write weights to (default: weights in the run)')
     parser.add_argument('--start-from', type=Path, metavar='WEIGHTS',
                         help='directory of weights that a new run starts with: fewer images and '
-                             'steps make them yours (codec wavelet only)')
+                             'steps make them yours (enhancers, and the decoder of wavelet)')
     parser.add_argument('--max-minutes', type=float, default=math.inf,
                         help='stop then, with usable weights')
     parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')

@@ -103,15 +103,19 @@ class WaveletCodec(Codec):
                 self.entropy_model, load_restoration(self._weights, self.name))
         with torch.no_grad():
             levels, basis = self._analysis(images)
-        stream = self._refinement.refine(images, levels, self._bases[basis][None].float(), budget,
-                                         steps, seconds)
+        stream = self._refinement.refine(images, levels, self._basis(basis), budget, steps,
+                                         seconds)
         return _Head.of(images, basis).latent(stream)
 
     def _analysis(self, images: torch.Tensor) -> tuple[list[torch.Tensor], int]:
         """Return coefficients of an image in the colours that suit it best, and which these are."""
         levels = analysis(images)
         basis = int(closest_bases(detail_covariances(levels), self._bases))
-        return decorrelate(levels, self._bases[basis][None].float()), basis
+        return decorrelate(levels, self._basis(basis)), basis
+
+    def _basis(self, index: int) -> torch.Tensor:
+        """Return one of the bases that packets name, float [1, 3, 3], on the CPU."""
+        return self._bases[index][None].float()
 
     def decode(self, latent: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Decode a latent, or the beginning of one; see the base class."""
@@ -122,9 +126,9 @@ class WaveletCodec(Codec):
                                                   head.width)
         with torch.inference_mode():
             levels = [type(level)(*(part.to(self._device) for part in level)) for level in levels]
-            bases = self._bases[head.basis][None].to(self._device, torch.float32)
-            images, _ = self._restoration(levels, torch.tensor([plane], device=self._device),
-                                          bases, head.height, head.width)
+            images, _ = self._restoration(
+                levels, torch.tensor([plane], device=self._device),
+                self._basis(head.basis).to(self._device), head.height, head.width)
             pixels = (images[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0)
         return resample(np.ascontiguousarray(pixels.cpu().numpy()), size)
 

@@ -122,6 +122,11 @@ class _LevelLayout:
                 return self.logit_steps_of_tiles(
                     read_tiles(own, tiles, MARGIN), read_tiles(above.features, tiles, MARGIN)[:, 0],
                     int(above.planes), groups, tiles)
+        return self.logit_steps_of_level(own, above, groups)
+
+    def logit_steps_of_level(self, own: torch.Tensor, above: '_Above',
+                             groups: Sequence[int]) -> np.ndarray:
+        """Return the same as logit_steps(), without a look for zeros."""
         return _as_table_places(self._dense_steps(own, above, groups))
 
     @property
@@ -504,8 +509,8 @@ class _KnownImage:
             _, parent = _known(self.levels[index - 1], planes)
             signs = torch.sign(self.levels[index - 1])
             above = enlarged(features(parent, signs), *level.shape[2:])
-        return layout.logit_steps(features(known, torch.sign(level)),
-                                  _Above(layout, above, planes), groups)
+        return layout.logit_steps_of_level(features(known, torch.sign(level)),
+                                           _Above(layout, above, planes), groups)
 
     def _largest_of_tiles(self, index: int) -> torch.Tensor:
         """Return the largest coefficient that the network sees for each tile, float [tiles]."""
@@ -537,12 +542,11 @@ def _known(level: torch.Tensor, planes: Sequence[int]) -> tuple[torch.Tensor, to
     """
     Return magnitudes before and after the significance pass of planes.
 
-    :param level: coefficients, float [1, 9, h, w]; or of one plane any shape.
+    :param level: coefficients, float [1, 9, h, w]; of any shape if there is one plane.
     :returns: float [N, 9, h, w] of N planes, or the shape of level.
     """
-    thresholds = torch.tensor([threshold(plane) for plane in planes])
-    magnitudes = torch.floor(level.abs() / (thresholds[:, None, None, None]
-                                            if len(planes) > 1 else thresholds))
+    thresholds = torch.tensor([threshold(plane) for plane in planes])[:, None, None, None]
+    magnitudes = torch.floor(level.abs() / thresholds)
     before = 2 * torch.floor(magnitudes / 2)
     return before, torch.maximum(before, magnitudes.clamp(max=1))
 

@@ -42,12 +42,10 @@ def detail_covariances(levels: list[torch.Tensor]) -> torch.Tensor:
     :param levels: coefficients of RGB images, float [N, 9, h, w] each, coarsest first, as
         wavelet_transform.analysis returns them.
     """
-    covariances = 0
+    covariances = levels[0].new_zeros(len(levels[0]), COLOURS, COLOURS).double()
     for level in levels[1:][-DETAIL_LEVELS:]:
         colours = level.unflatten(1, (-1, COLOURS)).transpose(1, 2).flatten(2).double()
         covariances = covariances + colours @ colours.mT
-    if not len(levels[1:]):
-        covariances = levels[0].new_zeros(len(levels[0]), COLOURS, COLOURS).double()
     # images without colour, or without anything, get the mean basis
     basis = torch.tensor(MEAN_BASIS, dtype=torch.float64, device=levels[0].device)
     least = basis.mT @ torch.diag(basis.new_tensor(LEAST_VARIANCES)) @ basis
