@@ -116,9 +116,11 @@ class Demo:
         return found
 
     def wait_for_children(self, number: int, timeout_s: float = 150) -> dict[int, str]:
-        """Wait until it has so many children, and return them."""
+        """Wait until it has so many children, each with a command of its own, and return them."""
         deadline = time.monotonic() + timeout_s
-        while len(children := self.children()) != number:
+        # between fork and exec a child still has the demo's command line, then none
+        while len(children := self.children()) != number or any(
+                not command or 'run_demo' in command for command in children.values()):
             assert time.monotonic() < deadline, (
                 f'{children} instead of {number} processes\n{self.logs()}')
             assert number == 0 or self.process.poll() is None, self.finish()
