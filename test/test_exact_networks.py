@@ -16,11 +16,18 @@ import numpy as np
 import pytest
 import torch
 
+from auv_image_codec.codecs.wavelet_layout import features_last, LevelLayout
 from auv_image_codec.networks.exact import (
     activation, ACTIVATION_STEP, ExactConv2d, LARGEST_ACTIVATION, LARGEST_SUM, WEIGHT_STEP,
 )
-from auv_image_codec.networks.tiles import busy_tiles, read_tiles, tile_count, with_tiles
-from auv_image_codec.networks.wavelet_context import LevelContext, MARGIN, WaveletContext
+from auv_image_codec.networks.frozen_context import (
+    FrozenContext, FrozenLevel, LOGITS, steps_of_logits,
+)
+from auv_image_codec.networks.tiles import largest_of_tiles, TILE, Tiles
+from auv_image_codec.networks.wavelet_context import (
+    features, LevelContext, MARGIN, WaveletContext,
+)
+from auv_image_codec.networks.wavelet_transform import BANDS
 
 
 def _values(generator, *shape):
@@ -79,29 +86,68 @@ def test_logits_do_not_depend_on_threads_library_order_or_precision():
     assert torch.equal(_logits(double, *(part.double() for part in inputs)).float(), reference)
 
 
-@pytest.mark.parametrize('size', [(56, 56), (96, 128), (44, 45), (8, 8)], ids=str)
-@pytest.mark.parametrize('share', [0.0003, 0.01])
+def _trained(hidden: int, seed: int) -> LevelContext:
+    """Return a network whose logits are as different as those of a trained one."""
+    generator = torch.Generator().manual_seed(seed)
+    context = LevelContext(hidden).requires_grad_(False)
+    for parameter in context.parameters():
+        torch.nn.init.normal_(parameter, std=0.2, generator=generator)
+    return context
+
+
+def _channels_last(values: torch.Tensor) -> torch.Tensor:
+    return values.permute(0, 2, 3, 1).contiguous()
+
+
+def test_both_ends_run_what_was_trained():
+    generator = torch.Generator().manual_seed(0)
+    context, planes, groups = _trained(24, 2), torch.tensor([3, 9]), 3
+    frozen = FrozenLevel(context)
+    own = _values(generator, len(planes) * groups, 18, 28, 20).floor()
+    above = _values(generator, len(planes), 18, 28, 20).floor()
+    coded = (torch.rand(groups, 9, 28, 20, generator=generator) < 0.5).float()
+    expected = steps_of_logits(context(own, context.coded_sums(coded),
+                                       context.above_sums(above, planes), planes))
+    own, above, coded = map(_channels_last, (own, above, coded))
+    found = frozen.steps(own, frozen.coded_sums(coded), frozen.above_sums(above, planes), planes)
+    assert torch.equal(found, expected)
+    assert len(found.unique()) > 400 and int(found.max()) == LOGITS - 1 and int(found.min()) == 0
+
+
+@pytest.mark.parametrize('size', [(56, 56), (96, 128), (44, 44), (120, 16)], ids=str)
+@pytest.mark.parametrize('share', [0.0003, 0.003])
 def test_tiles_that_are_not_all_zeros_suffice(size, share):
     generator = torch.Generator().manual_seed(1)
-    context = WaveletContext()
-    for level in context.levels:
-        for parameter in level.parameters():
-            torch.nn.init.normal_(parameter, std=0.1, generator=generator)
-    context.freeze()
-    own, above = (_values(generator, count, 18, *size)
-                  * (torch.rand(1, 1, *size, generator=generator) < share) for count in (2, 1))
-    planes = torch.tensor([5])
-    coded_sums = context.coded_sums(
-        1, (torch.rand(2, 9, *size, generator=generator) < 0.5).float())
+    layout = LevelLayout(FrozenLevel(_trained(24, 1)), 1, torch.ones(BANDS, *size).bool())
 
-    def logits(own, above):
-        return context(1, own, coded_sums, context.above_sums(1, above, planes), planes)
-    tiles = busy_tiles(torch.cat([own, above]), MARGIN)
-    assert len(tiles) < tile_count(*size) or size == (8, 8) or share == 0.01
-    found = context.of_tiles(1, read_tiles(own, tiles, MARGIN), coded_sums,
-                             read_tiles(above, tiles, MARGIN)[:, 0], 5, tiles)
-    of_zeros = logits(torch.zeros_like(own), torch.zeros_like(above))
-    assert torch.equal(with_tiles(of_zeros, tiles, found), logits(own, above))
+    def sparse(*size):
+        magnitudes = torch.randint(1, 9, (1, *size, BANDS), generator=generator).float()
+        magnitudes *= torch.rand(1, *size, 1, generator=generator) < share
+        return magnitudes, torch.sign(torch.randn(magnitudes.shape, generator=generator))
+    (after, signs), (parent, parent_signs) = sparse(*size), sparse(size[0] // 2, size[1] // 2)
+    before = 2 * torch.floor(after / 2)
+    tiles = torch.maximum(largest_of_tiles(after[0].amax(-1), MARGIN),
+                          largest_of_tiles(parent[0].amax(-1), MARGIN // 2, TILE // 2))
+    tiles = tiles.nonzero()[:, 0]
+    expected = layout.steps(before, after, signs, layout.above_sums(
+        features_last(parent, parent_signs), [5]), [5], range(2))
+    in_tiles = [Tiles(part, MARGIN).read(tiles) for part in (before, after, signs)]
+    parent = features_last(*(Tiles(part, MARGIN // 2, TILE // 2).read(tiles)
+                             for part in (parent, parent_signs)))
+    found = layout.steps_of_tiles(tiles, *in_tiles, layout.above_sums_of_tiles(parent, 5), 5,
+                                  range(2))
+    for group, found_steps, expected_steps in zip(layout.groups, found, expected):
+        for part in (0, BANDS):
+            assert np.array_equal(found_steps[group.steps_at + part],
+                                  expected_steps[group.steps_at + part])
+
+
+def test_features_are_those_of_training():
+    generator = torch.Generator().manual_seed(3)
+    magnitudes = torch.randint(0, 20, (2, 9, 5, 6), generator=generator).float()
+    signs = torch.randint(-1, 2, (2, 9, 5, 6), generator=generator).float()
+    assert torch.equal(features_last(_channels_last(magnitudes), _channels_last(signs)),
+                       _channels_last(features(magnitudes, signs)))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU here')
@@ -116,25 +162,23 @@ def test_logits_are_the_same_on_a_gpu():
     assert torch.equal(found.cpu(), reference)
 
 
-def test_activations_are_multiples_of_a_step_with_the_same_values_in_training():
-    sums = torch.linspace(-2, 12, 1001)
-    plain = activation(sums.clone())
-    trained = activation(sums.clone().requires_grad_())
-    assert torch.equal(plain, trained.detach())
-    assert torch.equal(plain / ACTIVATION_STEP, (plain / ACTIVATION_STEP).round())
-    assert 0 <= float(plain.min()) and float(plain.max()) == LARGEST_ACTIVATION
+def test_activations_are_multiples_of_a_step():
+    found = activation(torch.linspace(-2, 12, 1001))
+    assert torch.equal(found / ACTIVATION_STEP, (found / ACTIVATION_STEP).round())
+    assert 0 <= float(found.min()) and float(found.max()) == LARGEST_ACTIVATION
 
 
 def test_a_machine_whose_convolutions_round_is_known():
     network = WaveletContext().requires_grad_(False)
     for level in network.levels:
         torch.nn.init.normal_(level.last.weight, std=0.2)
-    assert network.is_exact_here()
+    frozen = FrozenContext(network)
+    assert frozen.is_exact_here()
     try:
         torch.backends.nnpack.set_flags(True)
         with torch.backends.mkldnn.flags(enabled=False):
             if torch.backends.nnpack.is_available():
-                assert not network.is_exact_here()
+                assert not frozen.is_exact_here()
     finally:
         torch.backends.nnpack.set_flags(False)
 

@@ -22,7 +22,7 @@ import pytest
 import torch
 
 from auv_image_codec.codecs import (
-    create_codec, decode_packet, encode_packet, wavelet_entropy,
+    create_codec, decode_packet, encode_packet, wavelet_layout,
 )
 from auv_image_codec.codecs.cut_stream import StreamDecoder, StreamEncoder
 from auv_image_codec.codecs.entropy import TOTAL_FREQUENCY
@@ -36,7 +36,8 @@ from auv_image_codec.errors import (
 from auv_image_codec.evaluation.bags import read_compressed_images
 from auv_image_codec.evaluation.metrics import psnr_db
 from auv_image_codec.networks.bit_planes import cut, PLANES, threshold
-from auv_image_codec.networks.wavelet_context import LevelContext, WaveletContext
+from auv_image_codec.networks.frozen_context import steps_of_logits
+from auv_image_codec.networks.wavelet_context import LevelContext
 from auv_image_codec.networks.wavelet_transform import band_masks, principal_analysis
 from auv_image_codec.resources import share_directory, weights_directory
 
@@ -147,29 +148,28 @@ class _OnnxLevel(torch.nn.Module):
                             self.network.above_sums(above, planes), planes)
 
 
-class _OnnxContext:
-    """A WaveletContext whose logits come from another library, through ONNX."""
+class _OnnxFrozenLevel:
+    """A FrozenLevel whose logits come from another library, through ONNX."""
 
-    def __init__(self, context: WaveletContext, folder: Path, runtime):
+    def __init__(self, level: LevelContext, path: Path, runtime):
         names = ['own', 'coded', 'above', 'planes']
-        self._sessions = []
-        for kind, level in enumerate(context.levels):
-            example = [torch.zeros(1, channels, 8, 8) for channels in (18, 9, 18)]
-            torch.onnx.export(_OnnxLevel(level), (*example, torch.tensor([0])),
-                              folder / f'{kind}.onnx', dynamo=False, input_names=names,
-                              dynamic_axes={name: {2: 'h', 3: 'w'} for name in names[:3]})
-            self._sessions.append(runtime.InferenceSession(folder / f'{kind}.onnx'))
+        example = [torch.zeros(1, channels, 8, 8) for channels in (18, 9, 18)]
+        torch.onnx.export(_OnnxLevel(level), (*example, torch.tensor([0])), path, dynamo=False,
+                          input_names=names,
+                          dynamic_axes={name: {2: 'h', 3: 'w'} for name in names[:3]})
+        self._session = runtime.InferenceSession(path)
 
-    def coded_sums(self, kind, coded):
+    def coded_sums(self, coded):
         return coded
 
-    def above_sums(self, kind, above, planes):
+    def above_sums(self, above, planes):
         return above
 
-    def __call__(self, kind, own, coded, above, planes):
-        inputs = {'own': own, 'coded': coded, 'above': above, 'planes': planes}
-        return torch.from_numpy(self._sessions[kind].run(
-            None, {name: value.numpy() for name, value in inputs.items()})[0])
+    def steps(self, own, coded, above, planes):
+        arrays = {name: values.permute(0, 3, 1, 2).numpy()
+                  for name, values in (('own', own), ('coded', coded), ('above', above))}
+        logits, = self._session.run(None, {**arrays, 'planes': planes.numpy()})
+        return steps_of_logits(torch.from_numpy(logits))
 
 
 @pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning', 'ignore::DeprecationWarning')
@@ -178,9 +178,10 @@ def test_packets_decode_with_an_onnx_export(codec, squares, tmp_path, monkeypatc
     runtime = pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
     stream = codec.encode(squares[2])[HEAD_BYTES:].tobytes()
     tensors = read_weights(weights_directory('wavelet'), 'wavelet', 'context').tensors
+    monkeypatch.setattr(wavelet_layout, 'TILED_LEVEL', math.inf)        # whole levels only
     exported = WaveletEntropyModel(tensors)
-    monkeypatch.setattr(wavelet_entropy, 'TILED_LEVEL', math.inf)       # whole levels only
-    exported.network = _OnnxContext(exported.network, tmp_path, runtime)
+    exported.frozen.levels = [_OnnxFrozenLevel(level, tmp_path / f'{kind}.onnx', runtime)
+                              for kind, level in enumerate(exported.network.levels)]
     expected, plane = codec.entropy_model.decode(stream, 224, 224)
     found, found_plane = exported.decode(stream, 224, 224)
     assert found_plane == plane

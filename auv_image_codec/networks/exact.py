@@ -43,9 +43,6 @@ def rounded(values: torch.Tensor, step: float) -> torch.Tensor:
 
 def activation(sums: torch.Tensor) -> torch.Tensor:
     """Return sums rounded to multiples of 1/32 and clipped to 0 ... 8 - 1/32."""
-    if not sums.requires_grad:      # the same in place: most of what an encoder does
-        steps = sums.div_(ACTIVATION_STEP).add_(0.5).floor_()
-        return steps.clamp_(0, LARGEST_ACTIVATION / ACTIVATION_STEP).mul_(ACTIVATION_STEP)
     return rounded(sums, ACTIVATION_STEP).clamp(0, LARGEST_ACTIVATION)
 
 
@@ -63,34 +60,18 @@ class ExactConv2d(nn.Module):
         self.weight = nn.Parameter(torch.empty(outputs, inputs, size, size))
         nn.init.normal_(self.weight, std=(2 / (inputs * size * size)) ** 0.5)
         self.padding = size // 2
-        self._kernels = None
 
-    def freeze(self) -> None:
-        """Keep rounded weights for all later calls; the parameters must not change any more."""
-        self._kernels = {}
-
-    def _kernel(self, inputs: slice) -> torch.Tensor:
-        if self._kernels is None:
-            return rounded(self.weight[:, inputs], WEIGHT_STEP)
-        key = inputs.start, inputs.stop
-        if key not in self._kernels:
-            self._kernels[key] = rounded(self.weight[:, inputs], WEIGHT_STEP).contiguous(
-                memory_format=torch.channels_last)
-        return self._kernels[key]
-
-    def forward(self, values: torch.Tensor, inputs: slice = slice(None),
-                padded: bool = True) -> torch.Tensor:
+    def forward(self, values: torch.Tensor, inputs: slice = slice(None)) -> torch.Tensor:
         """
         Return float [N, outputs, H, W], exact multiples of 2**-14.
 
         :param values: float [N, inputs, H, W].
         :param inputs: which of the input channels values holds; the others count as zero.
-        :param padded: with zeros around the values; without, H and W shrink by size - 1.
         """
         # few channels: libraries are up to twice as fast where those of a pixel lie side by side
         return functional.conv2d(values.contiguous(memory_format=torch.channels_last),
-                                 self._kernel(inputs),
-                                 padding=self.padding if padded else 0)
+                                 rounded(self.weight[:, inputs], WEIGHT_STEP),
+                                 padding=self.padding)
 
     def largest_sum(self) -> torch.Tensor:
         """Return the largest sum that any input can give, float [outputs]."""

@@ -14,8 +14,7 @@
 """
 Squares of an array, so that a network need not run where there is nothing but zeros.
 
-Tiles are numbered row by row; those at the lower and right edge may reach beyond the array, and
-are zeros there.
+Tiles are numbered row by row; those at the lower and right edge may reach beyond the array.
 """
 import torch
 from torch.nn import functional
@@ -23,20 +22,9 @@ from torch.nn import functional
 TILE = 8                    # values a side
 
 
-def tile_count(height: int, width: int) -> int:
-    """Return how many tiles cover an array."""
-    return -(-height // TILE) * -(-width // TILE)
-
-
-def busy_tiles(values: torch.Tensor, margin: int) -> torch.Tensor:
-    """
-    Return the numbers of the tiles that hold a value other than zero, int64 [K].
-
-    :param values: [N, C, h, w]; a tile is busy if any of the N * C is.
-    :param margin: so many values around a tile count too.
-    """
-    busy = (values != 0).flatten(0, 1).any(0).float()
-    return largest_of_tiles(busy, margin).nonzero().flatten()
+def tile_counts(height: int, width: int) -> tuple[int, int]:
+    """Return how many rows and columns of tiles cover an array."""
+    return -(-height // TILE), -(-width // TILE)
 
 
 def largest_of_tiles(magnitudes: torch.Tensor, margin: int, side: int = TILE) -> torch.Tensor:
@@ -47,47 +35,52 @@ def largest_of_tiles(magnitudes: torch.Tensor, margin: int, side: int = TILE) ->
     :param margin: so many values around a tile count too.
     :param side: of a tile, in values.
     """
-    return functional.max_pool2d(_padded(magnitudes[None, None], margin, side), side + 2 * margin,
-                                 side).flatten()
+    height, width = magnitudes.shape
+    padded = functional.pad(magnitudes, (margin, margin + -width % side,
+                                         margin, margin + -height % side))
+    return functional.max_pool2d(padded[None, None], side + 2 * margin, side).flatten()
 
 
-def read_tiles(values: torch.Tensor, tiles: torch.Tensor, margin: int,
-               side: int = TILE) -> torch.Tensor:
+class Tiles:
     """
-    Return tiles with a margin around them, [K, N, C, side + 2 * margin, side + 2 * margin].
+    The tiles of an array, each with a margin around it.
 
-    :param values: [N, C, h, w].
-    :param tiles: their numbers, int64 [K].
+    :param values: [1, h, w, channels].
+    :param margin: in values.
     :param side: of a tile, in values.
+    :param outside: what lies beyond the edges of the array.
     """
-    windows = _windows(_padded(values, margin, side), side + 2 * margin, side)
-    columns = windows.shape[1]
-    return windows[tiles // columns, tiles % columns]
+
+    def __init__(self, values: torch.Tensor, margin: int, side: int = TILE, outside: float = 0):
+        height, width = values.shape[1:3]
+        padded = functional.pad(values[0], (0, 0, margin, margin + -width % side,
+                                            margin, margin + -height % side), value=outside)
+        windows = padded.unfold(0, side + 2 * margin, side).unfold(1, side + 2 * margin, side)
+        self._windows = windows.permute(0, 1, 3, 4, 2)
+
+    def read(self, tiles: torch.Tensor) -> torch.Tensor:
+        """
+        Return some of them, [K, side + 2 * margin, side + 2 * margin, channels].
+
+        :param tiles: their numbers, int64 [K].
+        """
+        columns = self._windows.shape[1]
+        return self._windows[tiles // columns, tiles % columns]
+
+    def read_all(self) -> torch.Tensor:
+        """Return all of them, in the same shape."""
+        return self._windows.flatten(0, 1).contiguous()
 
 
-def with_tiles(values: torch.Tensor, tiles: torch.Tensor, contents: torch.Tensor) -> torch.Tensor:
+def write_tiles(values: torch.Tensor, tiles: torch.Tensor, contents: torch.Tensor) -> None:
     """
-    Return a copy of an array with other contents in some tiles.
+    Replace what lies in some tiles.
 
-    :param values: [N, C, h, w].
+    :param values: [N, h, w, channels], sides multiples of TILE.
     :param tiles: their numbers, int64 [K].
-    :param contents: [K, N, C, TILE, TILE].
+    :param contents: [N, K, TILE, TILE, channels].
     """
-    height, width = values.shape[2:]
-    copy = _padded(values.clone(), 0, TILE)
-    windows = _windows(copy, TILE, TILE)
-    columns = windows.shape[1]
-    windows[tiles // columns, tiles % columns] = contents
-    return copy[:, :, :height, :width]
-
-
-def _padded(values: torch.Tensor, margin: int, side: int) -> torch.Tensor:
-    """Return an array with zeros around it, as far as its tiles and their margins reach."""
-    height, width = values.shape[2:]
-    return functional.pad(values, (margin, margin + -width % side,
-                                   margin, margin + -height % side))
-
-
-def _windows(values: torch.Tensor, width: int, side: int) -> torch.Tensor:
-    """Return views of the squares that begin at tiles, [rows, columns, N, C, width, width]."""
-    return values.unfold(2, width, side).unfold(3, width, side).permute(2, 3, 0, 1, 4, 5)
+    count, height, width, channels = values.shape
+    rows, columns = tile_counts(height, width)
+    windows = values.view(count, rows, TILE, columns, TILE, channels).transpose(2, 3)
+    windows[:, tiles // columns, tiles % columns] = contents

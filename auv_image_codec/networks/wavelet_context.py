@@ -12,8 +12,6 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """How likely a coefficient becomes significant in a bit plane, from what is known already."""
-from copy import deepcopy
-
 import torch
 from torch import nn
 from torch.nn import functional
@@ -22,10 +20,10 @@ from auv_image_codec.networks.bit_planes import PLANES
 from auv_image_codec.networks.exact import (
     activation, BIAS_STEP, ExactConv2d, LARGEST_SUM, rounded,
 )
-from auv_image_codec.networks.tiles import read_tiles
 from auv_image_codec.networks.wavelet_transform import BANDS, COLOURS
 
 KNOWN_MAGNITUDE = 7.0       # magnitudes are told apart up to here, in thresholds
+LARGEST_LOGIT = 11          # that is told from larger ones: beyond, a probability rounds to 0 or 1
 # by fineness: the low-pass samples, then levels of detail from the finest
 HIDDEN_CHANNELS = (32, 24, 24, 32, 48, 64, 64, 64)
 FEATURES = 5 * BANDS
@@ -94,18 +92,6 @@ class LevelContext(nn.Module):
         nn.init.zeros_(self.last.weight)
         with torch.no_grad():
             self.last_bias[:, :BANDS] = -3
-        self._frozen = False
-
-    def freeze(self) -> None:
-        """Keep rounded parameters for all later calls; they must not change any more."""
-        for layer in (self.first, self.second, self.last):
-            layer.freeze()
-        for bias in (self.first_bias, self.second_bias, self.last_bias):
-            bias.copy_(rounded(bias, BIAS_STEP))
-        self._frozen = True
-
-    def _column(self, bias: torch.Tensor) -> torch.Tensor:
-        return (bias if self._frozen else rounded(bias, BIAS_STEP))[..., None, None]
 
     def coded_sums(self, coded: torch.Tensor) -> torch.Tensor:
         """Return what known significance adds to the first sums; see WaveletContext."""
@@ -113,30 +99,16 @@ class LevelContext(nn.Module):
 
     def above_sums(self, above: torch.Tensor, planes: torch.Tensor) -> torch.Tensor:
         """Return what the next coarser level adds to the first sums; see WaveletContext."""
-        return self.first(above, ABOVE) + self._column(self.first_bias[planes])
+        return self.first(above, ABOVE) + _column(self.first_bias[planes])
 
     def forward(self, own: torch.Tensor, coded_sums: torch.Tensor, above_sums: torch.Tensor,
                 planes: torch.Tensor) -> torch.Tensor:
         """Return logits; see WaveletContext."""
         sums = self.first(own, OWN) + (above_sums[:, None] + coded_sums).flatten(0, 1)
         first = activation(sums)
-        second = activation(self.second(first) + self._column(self.second_bias))
-        return self.last(torch.cat([first, second], 1)) + self._column(
+        second = activation(self.second(first) + _column(self.second_bias))
+        return self.last(torch.cat([first, second], 1)) + _column(
             self.last_bias[planes.repeat_interleave(len(coded_sums))])
-
-    def of_tiles(self, own: torch.Tensor, coded_sums: torch.Tensor, above: torch.Tensor,
-                 plane: int, tiles: torch.Tensor) -> torch.Tensor:
-        """Return logits of some tiles; see WaveletContext."""
-        sums = read_tiles(coded_sums, tiles, 1)
-        sums += self.first(own.flatten(0, 1), OWN, padded=False).unflatten(0, own.shape[:2])
-        sums += self.first(above, ABOVE, padded=False)[:, None]
-        first = activation(sums.add_(self._column(self.first_bias[plane])))
-        # beyond the edge of the level there are zeros, not what the network makes of zeros
-        first *= read_tiles(torch.ones(1, 1, *coded_sums.shape[2:]), tiles, 1)
-        first = first.flatten(0, 1)
-        second = activation(self.second(first, padded=False) + self._column(self.second_bias))
-        logits = self.last(torch.cat([first[:, :, 1:-1, 1:-1], second], 1))
-        return (logits + self._column(self.last_bias[plane])).unflatten(0, own.shape[:2])
 
     def largest_sums(self) -> list[torch.Tensor]:
         """Return the largest sums that can occur in each layer; below LARGEST_SUM is exact."""
@@ -186,46 +158,12 @@ class WaveletContext(nn.Module):
         """
         return self.levels[kind](own, coded_sums, above_sums, planes)
 
-    def of_tiles(self, kind: int, own: torch.Tensor, coded_sums: torch.Tensor,
-                 above: torch.Tensor, plane: int, tiles: torch.Tensor) -> torch.Tensor:
-        """
-        Return the logits of forward() in some tiles of an image, float [K, G, 18, TILE, TILE].
-
-        :param kind: of the level, see fineness().
-        :param own: what forward() takes, in the tiles with a MARGIN, float [K, G, 18, 12, 12].
-        :param coded_sums: of the groups, [G, hidden, h, w].
-        :param above: what above_sums() takes, in the tiles with a MARGIN, float [K, 18, 12, 12].
-        :param plane: the bit plane.
-        :param tiles: their numbers, see networks.tiles, int64 [K].
-        """
-        return self.levels[kind].of_tiles(own, coded_sums, above, plane, tiles)
-
-    def freeze(self) -> None:
-        """Prepare for speed; the parameters must not change any more."""
-        self.eval().requires_grad_(False)
-        for level in self.levels:
-            level.freeze()
-
     def is_exact(self) -> bool:
         """Return whether no sum can leave the range that float32 holds exactly."""
-        return all(bool((sums < LARGEST_SUM).all())
+        # FrozenLevel adds a logit's range to the last sums before it rounds
+        return all(bool((sums < LARGEST_SUM - LARGEST_LOGIT - 1).all())
                    for level in self.levels for sums in level.largest_sums())
 
-    def is_exact_here(self) -> bool:
-        """Return whether this machine's convolutions sum exactly, by trying them."""
-        generator = torch.Generator().manual_seed(0)
-        count, side = 16, 8         # as many as libraries have fast algorithms for
-        own, above = (torch.randint(0, 8, (count, 2 * BANDS, side, side), generator=generator)
-                      for _ in range(2))
-        coded = torch.ones(1, BANDS, side, side)
-        planes = torch.full((count,), PLANES // 2)
-        with torch.no_grad():
-            for level in self.levels:
-                single, double = (
-                    network(own.to(kind), network.coded_sums(coded.to(kind)),
-                            network.above_sums(above.to(kind), planes), planes)
-                    for network, kind in ((level, torch.float32),
-                                          (deepcopy(level).double(), torch.float64)))
-                if not torch.equal(single.double(), double):
-                    return False
-        return True
+
+def _column(bias: torch.Tensor) -> torch.Tensor:
+    return rounded(bias, BIAS_STEP)[..., None, None]
