@@ -168,7 +168,7 @@ class _OnnxFrozenLevel:
     def steps(self, own, coded, above, planes):
         arrays = {name: values.permute(0, 3, 1, 2).numpy()
                   for name, values in (('own', own), ('coded', coded), ('above', above))}
-        logits, = self._session.run(None, {**arrays, 'planes': planes.numpy()})
+        logits, = self._session.run(None, {**arrays, 'planes': np.array(planes)})
         return steps_of_logits(torch.from_numpy(logits))
 
 

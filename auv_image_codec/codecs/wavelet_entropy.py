@@ -34,7 +34,7 @@ from auv_image_codec.networks.frozen_context import FrozenContext, LOGITS
 from auv_image_codec.networks.wavelet_context import (
     fineness, HIDDEN_CHANNELS, LARGEST_LOGIT, WaveletContext,
 )
-from auv_image_codec.networks.wavelet_transform import band_masks, BANDS
+from auv_image_codec.networks.wavelet_transform import band_masks
 
 KEPT_LAYOUTS = 4            # sizes of images whose layouts are kept, up to 30 MB each
 MAGNITUDE_CLASSES = 3       # known magnitudes of 1, of 2 or 3, and larger ones
@@ -159,8 +159,7 @@ class WaveletEntropyModel:
         level = image.levels[index]
         cost = np.full(level.numel(), np.nan, np.float32)
         for group, steps in image.steps_of_groups(index, plane):
-            significant, positive = (self._logistic[steps[group.steps_at + part]]
-                                     for part in (0, BANDS))
+            significant, positive = self._logistic[steps[group.steps_at]].T
             sign = np.where(level.flatten().numpy()[group.places] > 0, positive, 1 - positive)
             cost[group.places] = np.log2((1 - significant) / (significant * sign))
         return torch.from_numpy(cost).view_as(level)
@@ -225,18 +224,16 @@ class WaveletEntropyModel:
 
         :param places: of the coefficients, see Group.
         :param steps_at: likewise.
-        :param steps: logits of the level, as LevelLayout.steps() returns them, int16 [size].
+        :param steps: logits of the level, as LevelLayout.steps() returns them, int16 [size, 2].
         :param outcomes: what the decisions of the level are, int32 [9 * h * w].
         """
-        likelihood = steps.take(steps_at)
-        order = self._rank.take(likelihood).argsort(kind='stable')
-        significant = self._logistic.take(likelihood.take(order))
-        sign = steps[BANDS:].take(steps_at.take(order))
+        steps = steps.take(steps_at, 0)
+        order = self._rank.take(steps[:, 0]).argsort(kind='stable')
+        significant, positive = self._logistic.take(steps.take(order, 0)).T
         probabilities = np.empty((len(order), 3))
         np.subtract(1, significant, out=probabilities[:, ZERO])
-        positive = np.multiply(significant, self._logistic.take(sign))
-        probabilities[:, POSITIVE] = positive
-        np.subtract(significant, positive, out=probabilities[:, NEGATIVE])
+        np.multiply(significant, positive, out=probabilities[:, POSITIVE])
+        np.subtract(significant, probabilities[:, POSITIVE], out=probabilities[:, NEGATIVE])
         outcomes = coder.code(probabilities, outcomes.take(places).take(order))
         state.add(places, order[:len(outcomes)], outcomes)
 

@@ -36,8 +36,7 @@ class Group:
     Coefficients that are coded together.
 
     ``places`` are those in the level's array [9, h, w], ascending; ``steps_at`` tells where
-    LevelLayout.steps() has the logit of being significant of each; that of being positive lies
-    BANDS behind. Both int64 [n].
+    LevelLayout.steps() has the logits of each. Both int64 [n].
     """
 
     places: np.ndarray
@@ -80,7 +79,7 @@ class LevelLayout:
         pixels = np.arange(self.height * self.width)
         self.channels_last = (pixels * BANDS + np.arange(BANDS)[:, None]).ravel()
         pixels = pixels + pixels // self.width * (self._padded[1] - self.width)
-        steps_at = (pixels * 2 * BANDS + np.arange(BANDS)[:, None]).ravel()
+        steps_at = (pixels * BANDS + np.arange(BANDS)[:, None]).ravel()
         self.groups = []
         self.group_of, self.place_in_group = np.zeros((2, self.size), np.int64)
         for number, group in enumerate(masks):
@@ -99,36 +98,35 @@ class LevelLayout:
         Return what the next coarser level adds to the network's first sums, [N, h, w, hidden].
 
         :param parent: its features, float [N, h / 2, w / 2, 18], rounded up.
-        :param planes: their bit planes.
+        :param planes: their bit planes, in a row.
         """
         above = enlarged(parent.permute(0, 3, 1, 2), self.height, self.width)
-        return self.network.above_sums(above.permute(0, 2, 3, 1), torch.tensor(planes))
+        return self.network.above_sums(above.permute(0, 2, 3, 1), planes)
 
     def steps(self, before: torch.Tensor, after: torch.Tensor, signs: torch.Tensor,
               above_sums: torch.Tensor, planes: Sequence[int],
               groups: Sequence[int]) -> np.ndarray:
         """
-        Return logits as a FrozenLevel does, int16 [N * G, size].
+        Return logits as a FrozenLevel does, int16 [N * G, size, 2].
 
-        Where in a row those of a coefficient lie, ``groups`` say.
+        Which of them are those of a coefficient, ``groups`` say.
 
         :param before: known magnitudes before the significance pass of N bit planes, in their
             thresholds, float [N, h, w, 9].
         :param after: those after it, likewise, for what other groups have coded by then.
         :param signs: -1, 0 (not known) or 1, float, of N planes or the same for all.
         :param above_sums: as above_sums() returns them.
-        :param planes: the N bit planes.
+        :param planes: the N bit planes, in a row.
         :param groups: the groups, G of them in a row.
         """
         chosen = slice(groups[0], groups[-1] + 1)
         known = torch.where(self._done[chosen], after[:, None], before[:, None])
         own = features_last(known, signs[:, None]).flatten(0, 1)
-        steps = self.network.steps(own, self._coded_sums[chosen], above_sums,
-                                   torch.tensor(planes))
+        steps = self.network.steps(own, self._coded_sums[chosen], above_sums, planes)
         if self.is_tiled:
-            steps = functional.pad(steps, (0, 0, 0, self._padded[1] - self.width,
+            steps = functional.pad(steps, (0, 0, 0, 0, 0, self._padded[1] - self.width,
                                            0, self._padded[0] - self.height))
-        return steps.reshape(len(steps), -1).numpy()
+        return steps.reshape(len(steps), -1, 2).numpy()
 
     def above_sums_of_tiles(self, parent: torch.Tensor, plane: int) -> torch.Tensor:
         """
@@ -146,7 +144,7 @@ class LevelLayout:
                        signs: torch.Tensor, above_sums: torch.Tensor, plane: int,
                        groups: Sequence[int]) -> np.ndarray:
         """
-        Return steps() of one plane, int16 [G, size], where tiles hold all but zeros.
+        Return steps() of one plane, int16 [G, size, 2], where tiles hold all but zeros.
 
         :param tiles: their numbers; all that is not zero lies in them, and MARGIN inside.
         :param before: as of steps(), in the tiles with a MARGIN, float [K, 12, 12, 9].
@@ -163,8 +161,8 @@ class LevelLayout:
             sums = self._coded_sums_tiles[chosen, tiles].add_(above_sums)
             contents = self.network.steps_of_tiles(
                 features_last(known, signs).flatten(0, 1), sums.flatten(0, 1), plane)
-            write_tiles(steps, tiles, contents.unflatten(0, known.shape[:2]))
-        return steps.view(len(steps), -1).numpy()
+            write_tiles(steps, tiles, contents.flatten(3).unflatten(0, known.shape[:2]))
+        return steps.view(len(steps), -1, 2).numpy()
 
     def _steps_of_zeros(self, plane: int, group: int) -> torch.Tensor:
         """Return steps() of nothing but zeros, int16 [h, w, 18], computed once."""

@@ -78,7 +78,7 @@ class LevelState:
     def add(self, places: np.ndarray, order: np.ndarray, outcomes: np.ndarray) -> None:
         """Take note of significance decisions, whose places were coded in an order."""
         self.decided.append(places if len(order) == len(places) else places[order])
-        found = np.flatnonzero(outcomes)
+        found = np.flatnonzero(outcomes != ZERO)    # faster than of integers
         if len(found):
             self.new.append(places[order[found]])
             found_at = self.layout.channels_last[self.new[-1]]

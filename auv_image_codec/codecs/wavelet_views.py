@@ -29,6 +29,8 @@ SMALL_LEVEL = 9 * 14 * 14   # coefficients: an encoder asks for several planes o
 USUAL_PLANES = 10           # up to here, where most packets end,
 MORE_PLANES = 3             # and then so many at a time
 
+SCALES = torch.tensor([1 / threshold(plane) for plane in range(PLANES)])[:, None, None, None]
+
 
 class ImageView(Protocol):
     """
@@ -232,12 +234,11 @@ def _largest_of_tiles(own: torch.Tensor, parent: torch.Tensor) -> torch.Tensor:
 
 def _known(magnitudes: torch.Tensor, planes: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    Return known magnitudes before and after the significance pass of planes.
+    Return known magnitudes before and after the significance pass of planes in a row.
 
     :param magnitudes: of coefficients, float [1, h, w, 9], or of any shape if there is one plane.
     :returns: float [N, h, w, 9] of N planes, or the shape of magnitudes, in thresholds.
     """
-    scales = torch.tensor([1 / threshold(plane) for plane in planes])[:, None, None, None]
-    magnitudes = torch.floor(magnitudes * scales)
+    magnitudes = torch.floor(magnitudes * SCALES[planes[0]:planes[-1] + 1])
     before = 2 * torch.floor(magnitudes / 2)
     return before, torch.maximum(before, magnitudes.clamp(max=1))

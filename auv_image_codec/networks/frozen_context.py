@@ -19,6 +19,7 @@ half that rounds, and lie in the convolutions. All of these are multiples of pow
 float32 holds exactly (networks.exact), so the results are those of WaveletContext to the last bit.
 Arrays have their channels last, as [N, h, w, channels].
 """
+from collections.abc import Sequence
 from copy import deepcopy
 
 import torch
@@ -58,8 +59,10 @@ class FrozenLevel:
         self._own, self._above, self._coded = (_kernel(first[:, part] * scale)
                                                for part in (OWN, ABOVE, CODED))
         self._second = _kernel(second)
-        self._last = [part.flatten(1).t().contiguous()
-                      for part in last.split(self.hidden, 1)]
+        # what is asked together lies together
+        last, last_bias = (part.unflatten(axis, (2, BANDS)).transpose(axis, axis + 1).flatten(
+            axis, axis + 1) for part, axis in ((last.flatten(1), 0), (last_bias, 1)))
+        self._last = [part.t().contiguous() for part in last.split(self.hidden, 1)]
         self._first_bias, self._second_bias = first_bias, second_bias
         self._last_bias = last_bias + ZERO_LOGIT
 
@@ -71,32 +74,32 @@ class FrozenLevel:
         """
         return _convolved(coded, self._coded, padding=1)
 
-    def above_sums(self, above: torch.Tensor, planes: torch.Tensor) -> torch.Tensor:
+    def above_sums(self, above: torch.Tensor, planes: Sequence[int]) -> torch.Tensor:
         """
         Return what the next coarser level adds to the first sums, [N, h, w, hidden].
 
         :param above: features of that level, enlarged, float [N, h, w, 18].
-        :param planes: their bit planes, int64 [N].
+        :param planes: their bit planes, in a row.
         """
-        return (_convolved(above, self._above, padding=1)
-                + self._first_bias[planes][:, None, None])
+        sums = _convolved(above, self._above, padding=1)
+        return sums.add_(self._first_bias[_all_of(planes), None, None])
 
     def above_sums_of_tiles(self, above: torch.Tensor, plane: int) -> torch.Tensor:
         """Return the same without a border of 1, of one bit plane."""
         return _convolved(above, self._above, self._first_bias[plane])
 
     def steps(self, own: torch.Tensor, coded_sums: torch.Tensor, above_sums: torch.Tensor,
-              planes: torch.Tensor) -> torch.Tensor:
+              planes: Sequence[int]) -> torch.Tensor:
         """
-        Return logits in units of ACTIVATION_STEP from -LARGEST_LOGIT on, int16 [N * G, h, w, 18].
+        Return logits in units of ACTIVATION_STEP from -LARGEST_LOGIT on, int16 [N * G, h, w, 9, 2].
 
-        The first nine are of being significant, the others of being positive then.
+        The last axis are those of being significant, and of being positive then.
 
         :param own: features of the level, as far as they are known, float [N * G, h, w, 18]: the
             G groups of the first of N bit planes, then of the next.
         :param coded_sums: of the groups, [G, h, w, hidden].
         :param above_sums: of the planes, [N, h, w, hidden].
-        :param planes: the bit planes, int64 [N].
+        :param planes: the bit planes, in a row.
         """
         sums = _convolved(own, self._own, padding=1)
         sums = sums.add_((above_sums[:, None] + coded_sums).flatten(0, 1))
@@ -106,7 +109,7 @@ class FrozenLevel:
 
     def steps_of_tiles(self, own: torch.Tensor, sums: torch.Tensor, plane: int) -> torch.Tensor:
         """
-        Return steps() of the inside of some tiles, int16 [K, h - 4, w - 4, 18].
+        Return steps() of the inside of some tiles, int16 [K, h - 4, w - 4, 9, 2].
 
         :param own: their features, with a border of 2, float [K, h, w, 18].
         :param sums: of what is known beside them, with a border of 1, [K, h - 2, w - 2, hidden];
@@ -115,14 +118,14 @@ class FrozenLevel:
         """
         first = _activation(sums.add_(_convolved(own, self._own)))
         second = _activation(_convolved(first, self._second, self._second_bias))
-        return self._last_steps(first[:, 1:-1, 1:-1], second, torch.tensor([plane]))
+        return self._last_steps(first[:, 1:-1, 1:-1], second, [plane])
 
     def _last_steps(self, first: torch.Tensor, second: torch.Tensor,
-                    planes: torch.Tensor) -> torch.Tensor:
+                    planes: Sequence[int]) -> torch.Tensor:
         steps = first.reshape(-1, self.hidden) @ self._last[0]
         steps.addmm_(second.reshape(-1, self.hidden), self._last[1])
-        steps.view(len(planes), -1, 2 * BANDS).add_(self._last_bias[planes][:, None])
-        return steps.clamp_(0, LOGITS - 1).to(torch.int16).view(*second.shape[:3], 2 * BANDS)
+        steps.view(len(planes), -1, 2 * BANDS).add_(self._last_bias[_all_of(planes), None])
+        return steps.clamp_(0, LOGITS - 1).to(torch.int16).view(*second.shape[:3], BANDS, 2)
 
 
 class FrozenContext:
@@ -139,15 +142,16 @@ class FrozenContext:
     def is_exact_here(self) -> bool:
         """Return whether this machine's convolutions sum exactly, by trying them."""
         generator = torch.Generator().manual_seed(0)
-        count, side = 16, 8         # as many as libraries have fast algorithms for
+        groups, side = 2, 8         # with all planes as many as libraries have fast algorithms for
         own, above = (torch.randint(0, 8, (count, side, side, 2 * BANDS), generator=generator)
-                      for _ in range(2))
-        coded = torch.ones(1, side, side, BANDS)
-        planes = torch.full((count,), PLANES // 2)
+                      for count in (PLANES * groups, PLANES))
+        coded = torch.randint(0, 2, (groups, side, side, BANDS), generator=generator)
+        planes = torch.arange(PLANES)
         with torch.no_grad():
             for level, frozen in zip(self._network.levels, self.levels):
-                found = frozen.steps(own.float(), frozen.coded_sums(coded),
-                                     frozen.above_sums(above.float(), planes), planes)
+                found = frozen.steps(own.float(), frozen.coded_sums(coded.float()),
+                                     frozen.above_sums(above.float(), range(PLANES)),
+                                     range(PLANES))
                 double = deepcopy(level).double()
                 expected = double(
                     _channels_first(own).double(),
@@ -161,11 +165,16 @@ class FrozenContext:
 def steps_of_logits(logits: torch.Tensor) -> torch.Tensor:
     """Return what FrozenLevel.steps() makes of a LevelContext's logits [N, 18, h, w]."""
     steps = torch.floor(logits / ACTIVATION_STEP + 0.5) + ZERO_LOGIT
-    return steps.clamp(0, LOGITS - 1).to(torch.int16).permute(0, 2, 3, 1)
+    steps = steps.clamp(0, LOGITS - 1).to(torch.int16).unflatten(1, (2, BANDS))
+    return steps.permute(0, 3, 4, 2, 1)
 
 
 def _channels_first(values: torch.Tensor) -> torch.Tensor:
     return values.permute(0, 3, 1, 2)
+
+
+def _all_of(planes: Sequence[int]) -> slice:
+    return slice(planes[0], planes[-1] + 1)
 
 
 def _kernel(weight: torch.Tensor) -> torch.Tensor:
