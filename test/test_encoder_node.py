@@ -105,6 +105,28 @@ def test_frames_are_refined_from_the_moment_that_steps_are_set(running, codec):
                              Parameter('refinement_seconds', value=0.0)])
 
 
+def test_a_node_that_refines_answers_and_stops(codec):
+    with graph() as ros:
+        node = ros.add(EncoderNode, **ALL_FRAMES, refinement_steps=1000)
+        images = ros.publisher(Image, 'image')
+        latents = ros.collect(LatentCode, 'latent')
+        ros.start(node)
+        assert ros.connected(images)
+        for number in range(3):
+            images.publish(frame(number))
+        statistics = node.statistics['camera']
+        assert ros.spin_until(lambda: statistics.frames_skipped == 1)   # one is refined, one waits
+        assert node.set_parameters([Parameter('refinement_steps', value=0)])[0].successful
+        node.trigger_deactivate()
+        assert statistics.frames_skipped == 3 and not latents
+        node.trigger_activate()
+        assert ros.connected(images)
+        pixels = picture()
+        latent = code_one(ros, images, latents, rgb_to_image(pixels, header()))
+        np.testing.assert_array_equal(np.frombuffer(latent.latent, np.uint8),
+                                      codec.encode(pixels))
+
+
 def test_sequence_counts_the_coded_images(running):
     ros, node, images, latents = running
     first = code_one(ros, images, latents, frame(1)).sequence

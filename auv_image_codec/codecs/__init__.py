@@ -16,6 +16,7 @@ The codecs by name, and the way from an image to a packet and back.
 
 No part of this package needs ROS.
 """
+from collections.abc import Callable
 import math
 from pathlib import Path
 
@@ -75,14 +76,17 @@ def create_codec(name: str = DEFAULT_CODEC, weights: Path | None = None, device:
 
 
 def encode_latent(codec: Codec, image: np.ndarray, max_bytes: int, refinement_steps: int = 0,
-                  refinement_seconds: float = math.inf) -> np.ndarray:
+                  refinement_seconds: float = math.inf,
+                  stop_refinement: Callable[[], bool] = lambda: False) -> np.ndarray:
     """
     Return the latent of an image: that of Codec.refine() if there are steps, else of encode().
 
+    :param stop_refinement: asked before each step of Codec.refine().
     :raises RefinementError: if there are steps, but the codec has no refinement.
     """
     if refinement_steps:
-        return codec.refine(image, max_bytes, refinement_steps, refinement_seconds)
+        return codec.refine(image, max_bytes, refinement_steps, refinement_seconds,
+                            stop_refinement)
     return codec.encode(image, max_bytes)
 
 

@@ -13,6 +13,7 @@
 # limitations under the License.
 """What every codec offers: image to latent to payload, and back."""
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 import math
 
 import cv2
@@ -49,8 +50,8 @@ class Codec(ABC):
         :raises BudgetError: if no image fits max_bytes.
         """
 
-    def refine(self, image: np.ndarray, max_bytes: int, steps: int,
-               seconds: float = math.inf) -> np.ndarray:
+    def refine(self, image: np.ndarray, max_bytes: int, steps: int, seconds: float = math.inf,
+               stop: Callable[[], bool] = lambda: False) -> np.ndarray:
         """
         Encode an image with more time, for a better image from as many bytes.
 
@@ -58,6 +59,7 @@ class Codec(ABC):
         :param max_bytes: as encode() takes it.
         :param steps: changes to try; none gives what encode() gives.
         :param seconds: no step begins that would probably end later.
+        :param stop: asked before each step; none begins once it returns true.
         :returns: the latent, uint8 [n], of no larger squared error than encode()'s.
         :raises RefinementError: if the codec has no refinement.
         """

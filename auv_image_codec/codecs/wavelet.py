@@ -12,6 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """The wavelet codec: bit planes of wavelet coefficients under a learned entropy model."""
+from collections.abc import Callable
 import math
 from pathlib import Path
 from typing import NamedTuple
@@ -90,8 +91,8 @@ class WaveletCodec(Codec):
             stream = self.entropy_model.encode(levels, *images.shape[2:], budget)
         return _Head.of(images, basis).latent(stream)
 
-    def refine(self, image: np.ndarray, max_bytes: int, steps: int,
-               seconds: float = math.inf) -> np.ndarray:
+    def refine(self, image: np.ndarray, max_bytes: int, steps: int, seconds: float = math.inf,
+               stop: Callable[[], bool] = lambda: False) -> np.ndarray:
         """
         Encode an image with more time; see the base class.
 
@@ -104,7 +105,7 @@ class WaveletCodec(Codec):
         with torch.no_grad():
             levels, basis = self._analysis(images)
         stream = self._refinement.refine(images, levels, self._basis(basis), budget, steps,
-                                         seconds)
+                                         seconds, stop)
         return _Head.of(images, basis).latent(stream)
 
     def _analysis(self, images: torch.Tensor) -> tuple[list[torch.Tensor], int]:
@@ -177,8 +178,8 @@ def _prepared(image: np.ndarray, max_bytes: int) -> tuple[torch.Tensor, int]:
     budget = min(max_bytes, LARGEST_PACKET_BYTES) - OVERHEAD_BYTES - HEAD_BYTES
     if budget < 0:
         raise BudgetError(
-            f'max_bytes is {max_bytes}, at least {OVERHEAD_BYTES + HEAD_BYTES} are header, checks '
-            'and size')
+            f'max_bytes is {max_bytes}, at least {OVERHEAD_BYTES + HEAD_BYTES} are header, checks, '
+            'size and colours')
     check_image(image)
     size = coded_size(image.shape[1], image.shape[0])
     pixels = torch.from_numpy(np.array(resample(image, size), order='C'))

@@ -21,7 +21,7 @@ add, the packet that results is made and decoded, and what lowers the squared er
 rate-distortion optimized quantization as of T. Wiegand and H. Schwarz, Source coding (2011),
 with the real coder and the real decoder as the judges.
 """
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 import math
 import time
@@ -66,24 +66,26 @@ class WaveletRefinement:
         self._restoration = restoration
 
     def refine(self, images: torch.Tensor, original: list[torch.Tensor], bases: torch.Tensor,
-               max_bytes: int, steps: int, seconds: float = math.inf) -> bytes:
+               max_bytes: int, steps: int, seconds: float = math.inf,
+               stop: Callable[[], bool] = lambda: False) -> bytes:
         """
         Return the coded bytes, at most max_bytes, of an image's coefficients.
 
-        The same image gives the same bytes, unless the time limit ends the search.
+        The same image gives the same bytes, unless the time limit or stop() ends the search.
 
         :param images: float [1, 3, H, W] in 0..1.
         :param original: its coefficients, float [1, 9, h, w] each.
         :param bases: of its colours, float [1, 3, 3].
         :param steps: packets to try, each as long as an encoding and three decodings or so.
         :param seconds: no step begins that would probably end later.
+        :param stop: asked before each step; none begins once it returns true.
         """
         began = time.monotonic()
         generator = torch.Generator().manual_seed(0)
         best = self._attempt(original, images, bases, max_bytes)
         share = FIRST_SHARE
         for step in range(steps):
-            if (time.monotonic() - began) * (step + 2) / (step + 1) > seconds:
+            if stop() or (time.monotonic() - began) * (step + 2) / (step + 1) > seconds:
                 break
             price = PRICES[step % len(PRICES)] * RATE_EXPONENT * best.error / max(1, 8 * max_bytes)
             attempt = self._attempt(self._proposal(best, original, price, share, generator),

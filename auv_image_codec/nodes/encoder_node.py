@@ -14,8 +14,9 @@
 """The vehicle's node: camera images in, latents of at most a packet's bytes out."""
 from dataclasses import dataclass, field
 import math
+import threading
 import time
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, List, Optional, Tuple
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from auv_image_codec.codecs import encode_latent
 from auv_image_codec.codecs.packet import build_packet, DEFAULT_MAX_BYTES, PacketHeader
 from auv_image_codec.link.token_bucket import FairShare, TokenBucket
 from auv_image_codec.msg import LatentCode
+from auv_image_codec.nodes.background import NewestWorker
 from auv_image_codec.nodes.cameras import CAMERA_LIMIT, default_topic
 from auv_image_codec.nodes.image_conversion import compressed_image_to_rgb, image_to_rgb
 from auv_image_codec.nodes.latent_conversion import latent_to_message, stamp_to_ns
@@ -101,12 +103,26 @@ class EncodedCamera:
     last_slot: float = field(default=-1e9)  # steady seconds; the rate limit counts from here
 
 
+@dataclass
+class EncodingJob:
+    """A frame, and what became of it: its latent, or the error."""
+
+    camera: EncodedCamera
+    message: Any
+    start: float = field(default_factory=time.perf_counter)
+    latent: Optional[np.ndarray] = None
+    size: Tuple[int, int] = (0, 0)      # width and height of the image
+    error: Optional[Exception] = None
+    done: bool = False
+
+
 class EncoderNode(CodecNode):
     """
     Subscribes to images and publishes a LatentCode for each, while somebody listens.
 
     Frames of a camera that come faster than its limits allow replace each other: the newest one
-    waits, and is coded as soon as it may be.
+    waits, and is coded as soon as it may be. A refinement, which takes seconds, runs in a thread
+    of its own, so that the node answers meanwhile.
     """
 
     NAME = 'encoder_node'
@@ -130,6 +146,10 @@ class EncoderNode(CodecNode):
         self._budget: Optional[TokenBucket] = None
         self._wake_timer = None
         self._poll_timer = None
+        self._worker = NewestWorker(lambda _, job: self._refine(job))
+        self._stop = threading.Event()
+        self._refining: Optional[EncodingJob] = None
+        self._refined = self.create_guard_condition(self._finish_refinement)
 
     def _declare_camera(self, name: str, position: int) -> EncodedCamera:
         self.parameters.declare(camera_parameters(name, position))
@@ -151,7 +171,8 @@ class EncoderNode(CodecNode):
         """Try the codec once, which also makes the first frame fast, and create publishers."""
         width, height = self.codec.input_size
         grey = np.full((height, width, 3), 128, dtype=np.uint8)
-        self._latent_of(grey)
+        encode_latent(self.codec, grey, self.parameters.value('max_bytes'),
+                      min(1, self.parameters.value('refinement_steps')))
         for camera in self.cameras:
             camera.publisher = self.publisher(
                 LatentCode, camera.latent_topic, reliable(LATENT_DEPTH),
@@ -159,6 +180,8 @@ class EncoderNode(CodecNode):
 
     def activate(self) -> None:
         """Subscribe to the images that somebody wants."""
+        self._stop.clear()
+        self._worker.start()
         self._wake_timer = self.every(LONGEST_WAIT, self._wake)
         self._wake_timer.cancel()
         # Besides matched events, where there are any: cheap, and a lost event costs nothing.
@@ -166,7 +189,12 @@ class EncoderNode(CodecNode):
         self._follow_subscribers()
 
     def deactivate(self) -> None:
-        """Unsubscribe, and forget the frames that wait."""
+        """Unsubscribe, and forget the frames that wait or are refined."""
+        self._stop.set()
+        self._worker.stop()
+        if self._refining is not None:
+            self.statistics[self._refining.camera.name].frames_skipped += 1
+            self._refining = None
         for camera in self.cameras:
             self._unsubscribe(camera)
         for timer in filter(None, (self._wake_timer, self._poll_timer)):
@@ -215,8 +243,8 @@ class EncoderNode(CodecNode):
         statistics = self.statistics[camera.name]
         statistics.frames_in += 1
         if camera.waiting is not None:
-            if self._seconds_to_slot(camera) > 0:
-                statistics.frames_skipped += 1  # as max_rate asks
+            if self._refining is not None or self._seconds_to_slot(camera) > 0:
+                statistics.frames_skipped += 1  # as refinement_steps or max_rate ask
             else:
                 statistics.frames_dropped += 1  # byte_rate is too low for it
         camera.waiting = message
@@ -227,7 +255,7 @@ class EncoderNode(CodecNode):
         if self.state != 'active':
             return
         self._wake_timer.cancel()
-        while True:
+        while self._refining is None:
             waiting = [camera for camera in self.cameras if camera.waiting is not None]
             if not waiting:
                 return
@@ -243,11 +271,7 @@ class EncoderNode(CodecNode):
                 self._share.set_weight(name, self.parameters.value(f'{name}.priority'))
             camera = due[self._share.choose(due)]
             message, camera.waiting = camera.waiting, None
-            packet_bytes = self._code(camera, message)
-            if packet_bytes:
-                self._share.charge(camera.name, packet_bytes)
-                if self._budget is not None:
-                    self._budget.take(packet_bytes)
+            self._code(camera, message)
 
     def _seconds_to_slot(self, camera: EncodedCamera) -> float:
         """Return how long max_rate holds the camera's next frame back."""
@@ -272,38 +296,67 @@ class EncoderNode(CodecNode):
         slot = camera.last_slot + 1.0 / rate if rate > 0 else now
         camera.last_slot = slot if rate > 0 and now - slot < 1.0 / rate else now
 
-    def _latent_of(self, image: np.ndarray) -> np.ndarray:
-        value = self.parameters.value
-        return encode_latent(self.codec, image, value('max_bytes'), value('refinement_steps'),
-                             value('refinement_seconds') or math.inf)
-
-    def _code(self, camera: EncodedCamera, message: Any) -> int:
-        """Publish the latent of an image; return the bytes of its packet, 0 if there is none."""
-        statistics = self.statistics[camera.name]
+    def _code(self, camera: EncodedCamera, message: Any) -> None:
+        """Publish the latent of an image, now or when it is refined."""
         if camera.publisher.get_subscription_count() == 0:
-            statistics.frames_skipped += 1
-            return 0
-        start = time.perf_counter()
+            self.statistics[camera.name].frames_skipped += 1
+            return
+        job = EncodingJob(camera, message)
+        if self.parameters.value('refinement_steps'):
+            self._refining = job
+            self._worker.submit(camera.name, job)
+        else:
+            self._encode(job)
+            self._finish(job)
+
+    def _encode(self, job: EncodingJob) -> None:
+        value = self.parameters.value
         try:
-            image = camera.to_rgb(message, self.parameters.value('max_image_pixels'))
-            latent = self._latent_of(image)
-            height, width = image.shape[:2]
+            image = job.camera.to_rgb(job.message, value('max_image_pixels'))
+            job.size = image.shape[1], image.shape[0]
+            job.latent = encode_latent(
+                self.codec, image, value('max_bytes'), value('refinement_steps'),
+                value('refinement_seconds') or math.inf, self._stop.is_set)
+        except Exception as error:
+            job.error = error
+
+    def _refine(self, job: EncodingJob) -> None:
+        """Encode a frame in the worker's thread; the node's own publishes it."""
+        self._encode(job)
+        job.done = True
+        self._refined.trigger()
+
+    def _finish_refinement(self) -> None:
+        job = self._refining
+        if job is not None and job.done:    # else its trigger came from one that was forgotten
+            self._refining = None
+            self._finish(job)
+            self._wake()
+
+    def _finish(self, job: EncodingJob) -> None:
+        """Publish a frame's latent, and charge its packet to the camera."""
+        camera, (width, height) = job.camera, job.size
+        try:
+            if job.error is not None:
+                raise job.error
             # As the link will build it, for its true size and its limits.
             packet = build_packet(
                 PacketHeader(
                     codec=self.codec.name, model_id=self.codec.model_id, camera=camera.index,
-                    sequence=camera.sequence, stamp_ns=stamp_to_ns(message.header.stamp),
+                    sequence=camera.sequence, stamp_ns=stamp_to_ns(job.message.header.stamp),
                     width=width, height=height),
-                self.codec.payload_from_latent(latent))
+                self.codec.payload_from_latent(job.latent))
             camera.publisher.publish(latent_to_message(
-                self.codec, latent, message.header, camera.sequence, width, height))
+                self.codec, job.latent, job.message.header, camera.sequence, width, height))
         except Exception as error:
             self.defect(camera.name, error)
-            return 0
-        statistics.done(len(packet), time.perf_counter() - start)
+            return
+        self.statistics[camera.name].done(len(packet), time.perf_counter() - job.start)
         camera.sequence = (camera.sequence + 1) % 2 ** 32
         self._take_slot(camera)
-        return len(packet)
+        self._share.charge(camera.name, len(packet))
+        if self._budget is not None:
+            self._budget.take(len(packet))
 
 
 def main(args: Optional[List[str]] = None) -> int:
