@@ -22,9 +22,10 @@ import numpy as np
 # Name, label of the axis, number in the summary.
 _PANELS = (('PSNR', 'dB, more is better', 'psnr_db'), ('MS-SSIM', 'more is better', 'ms_ssim'),
            ('LPIPS', 'less is better', 'lpips'))
-# Okabe and Ito's colours: told apart by everyone, in print too.
-_COLOURS = ('#000000', '#D55E00', '#0072B2', '#009E73', '#CC79A7', '#E69F00', '#56B4E9')
-_MARKERS = 'oDs^vPX'
+# Okabe and Ito's colours: told apart by everyone, in print too; then darker ones by P. Tol.
+_COLOURS = ('#000000', '#D55E00', '#0072B2', '#009E73', '#CC79A7', '#E69F00', '#56B4E9',
+            '#7F7F7F', '#882255', '#117733', '#332288')
+_MARKERS = 'oDs^vPX*<>h'
 
 
 def _styles(names: Sequence[str]) -> dict[str, dict]:

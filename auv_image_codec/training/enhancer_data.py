@@ -26,7 +26,7 @@ from tqdm import tqdm
 from auv_image_codec.codecs.base import Codec
 from auv_image_codec.codecs.packet import DEFAULT_MAX_BYTES
 from auv_image_codec.networks.enhancer import SCALE
-from auv_image_codec.training.data import ImageArray, TrainingBatches
+from auv_image_codec.training.data import evenly_spaced, ImageArray, TrainingBatches
 
 
 class DecodedArray(ImageArray):
@@ -130,8 +130,7 @@ class DecodedImages(Dataset):
 
     def __init__(self, array: DecodedArray, limit: int):
         self._array = array
-        count = min(limit, len(array)) if limit else len(array)
-        self._indices = np.linspace(0, len(array) - 1, count).round().astype(int)
+        self._indices = evenly_spaced(range(len(array)), limit or len(array))
 
     def __len__(self) -> int:
         """Return the number of images."""
