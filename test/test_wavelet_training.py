@@ -30,7 +30,7 @@ from auv_image_codec.codecs.weights import read_weights
 from auv_image_codec.errors import RecipeError
 from auv_image_codec.evaluation.bags import read_compressed_images
 from auv_image_codec.evaluation.metrics import psnr_db
-from auv_image_codec.networks.bit_planes import threshold
+from auv_image_codec.networks.bit_planes import PLANES, threshold
 from auv_image_codec.networks.wavelet_context import WaveletContext
 from auv_image_codec.networks.wavelet_transform import principal_analysis
 from auv_image_codec.resources import share_directory, weights_directory
@@ -38,6 +38,7 @@ from auv_image_codec.training.data import TrainingBatches
 from auv_image_codec.training.tasks import load_recipe
 from auv_image_codec.training.train import train
 from auv_image_codec.training.wavelet_context_task import plane_bits
+from auv_image_codec.training.wavelet_restoration_task import planes_of_bytes
 
 SIZE = 64
 RECIPE = {
@@ -143,6 +144,16 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
     resumed = run(kind, data_directory, tmp_path / 'stopped')
     name = f'{PARTS[kind]}.safetensors'
     assert (resumed / name).read_bytes() == (whole / name).read_bytes()
+
+
+@pytest.mark.parametrize('size', [60, 200, 480, 700])
+def test_images_are_cut_where_packets_end(size):
+    levels = levels_of_a_frame()
+    model = create_codec('wavelet', side='encoder').entropy_model
+    _, plane = model.decode(model.encode(levels, SIZE, SIZE, size), SIZE, SIZE)
+    assert abs(int(planes_of_bytes(levels, torch.tensor([size]))) - plane) <= 1
+    both = [level.repeat(2, 1, 1, 1) for level in levels]
+    assert planes_of_bytes(both, torch.tensor([0, 1 << 20])).tolist() == [0, PLANES - 1]
 
 
 @pytest.mark.slow
