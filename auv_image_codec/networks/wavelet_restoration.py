@@ -22,6 +22,9 @@ from auv_image_codec.networks.wavelet_transform import BANDS, COLOURS, synthesis
 
 # of the feature maps at 1/2, 1/4, 1/8 and 1/16 of the image's size
 CHANNELS = (24, 48, 96, 128)
+# residual blocks on the way down, at 1/4, 1/8 and 1/16, and on the way up, at 1/2, 1/4 and 1/8
+BLOCKS_DOWN = (2, 1, 3)
+BLOCKS_UP = (2, 3, 2)
 SCALE = 2 ** len(CHANNELS)      # sides of images are multiples of it
 LARGEST_VALUE = 8.0             # that is told from larger ones, in thresholds
 KINDS = len(HIDDEN_CHANNELS)    # of levels
@@ -44,6 +47,10 @@ class _Residual(nn.Module):
         return values + self.second(functional.leaky_relu(self.first(values), 0.1))
 
 
+def _residuals(channels: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(_Residual(channels) for _ in range(count)))
+
+
 class WaveletRestoration(nn.Module):
     """
     Dequantization, the inverse transform, and a U-Net that restores what they cannot.
@@ -58,18 +65,13 @@ class WaveletRestoration(nn.Module):
     def __init__(self):
         super().__init__()
         self.points = nn.Parameter(torch.full((KINDS, MAGNITUDE_CLASSES, PLANES), 0.4))
-        half, quarter, eighth, sixteenth = CHANNELS
         steps = list(zip(CHANNELS[:-1], CHANNELS[1:]))
-        self.stem = nn.Conv2d(4 * COLOURS + BANDS + 1, half, 3, padding=1)
+        self.stem = nn.Conv2d(4 * COLOURS + BANDS + 1, CHANNELS[0], 3, padding=1)
         self.down = nn.ModuleList(
             nn.Conv2d(4 * fine + BANDS, coarse, 1) for fine, coarse in steps)
-        self.before = nn.ModuleList([
-            _Residual(quarter), _Residual(eighth),
-            nn.Sequential(*(_Residual(sixteenth) for _ in range(3)))])
+        self.before = nn.ModuleList(map(_residuals, CHANNELS[1:], BLOCKS_DOWN))
         self.up = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in steps)
-        self.after = nn.ModuleList([
-            _Residual(half), _Residual(quarter),
-            nn.Sequential(_Residual(eighth), _Residual(eighth))])
+        self.after = nn.ModuleList(map(_residuals, CHANNELS[:-1], BLOCKS_UP))
         self.heads = nn.ModuleList(nn.Conv2d(width, BANDS, 3, padding=1) for width in CHANNELS)
         for head in self.heads:
             nn.init.zeros_(head.weight)

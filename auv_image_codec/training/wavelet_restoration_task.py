@@ -38,9 +38,9 @@ from auv_image_codec.training.recipe import number, Recipe
 from auv_image_codec.training.tasks import Curves, Task
 from auv_image_codec.training.wavelet_context_task import CODEC
 
-# how often a packet is cut in each bit plane: most where 100 to 1,000 bytes end
-PLANE_SHARES = (0.02, 0.02, 0.05, 0.05, 0.1, 0.4, 1, 2, 4, 5, 3, 1.5, 0.7, 0.2)
-VALIDATION_PLANES = (7, 8, 9, 10)
+BYTES_OF_STREAMS = (50, 3000)   # that packets are cut to, evenly on a logarithmic scale
+VALIDATION_BYTES = (80, 180, 480, 980)
+BITS_A_COEFFICIENT = 5          # that is significant; 4.7 to 5.8 in 9 of 10 images of LSUI
 # dB that the inverse transform alone reaches at the end of each plane, on average
 TYPICAL_PSNR_DB = (12.8, 14.9, 17.0, 18.5, 20.1, 21.7, 23.3, 25.2, 27.6, 30.6, 34.0, 38.2, 42.6,
                    47.0)
@@ -85,11 +85,10 @@ class WaveletRestorationTraining(TrainingModule):
                          self.global_step, self.share)
         generator = np.random.default_rng((seed, self.global_step, 4))
         count = len(batch) * self.share.count
-        shares = np.array(PLANE_SHARES) / sum(PLANE_SHARES)
-        planes = generator.choice(PLANES, count, p=shares)
+        sizes = np.exp(generator.uniform(*np.log(BYTES_OF_STREAMS), count))
         reached = generator.integers(1, len(level_sizes(*images.shape[2:])) + 1, count)
         refining = generator.random(count) < 0.5
-        cuts = self._cut(images, *map(self.share.of, (planes, reached, refining)))
+        cuts = self._cut(images, *map(self.share.of, (sizes, reached, refining)))
         restored, inverse = self.network(*cuts, *images.shape[2:])
         typical = torch.tensor(TYPICAL_PSNR_DB, device=images.device)[cuts.planes]
         before = _squared_errors(inverse.detach(), images) + 10 ** (-typical / 10)
@@ -99,35 +98,52 @@ class WaveletRestorationTraining(TrainingModule):
 
     @staticmethod
     def _cut(images: torch.Tensor, *position: np.ndarray) -> _Cut:
-        """Return what is known of images cut at (planes, reached, refining)."""
-        planes, reached, refining = (torch.from_numpy(part).to(images.device)
-                                     for part in position)
+        """Return what is known of images cut at (bytes, reached, refining)."""
+        sizes, reached, refining = (torch.from_numpy(part).to(images.device)
+                                    for part in position)
         with torch.autocast(images.device.type, enabled=False), torch.no_grad():
             levels, bases = principal_analysis(images)
+            planes = planes_of_bytes(levels, sizes)
             return _Cut(cut(levels, planes, reached, refining), planes, bases)
 
-    def _restored(self, images: torch.Tensor, plane: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what averaged weights make of images at the end of a plane, and inverses."""
+    def _restored(self, images: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what averaged weights make of images at the plane's end, and inverses."""
         count = len(images)
-        cuts = self._cut(images, np.full(count, plane), np.full(count, PLANES),
+        cuts = self._cut(images, np.full(count, size), np.full(count, PLANES),
                          np.full(count, True))
         return self.averaged(*cuts, *images.shape[2:])
 
     def validation_step(self, batch, _):
-        """Log the mean PSNR over a few planes, and what it gains on the inverse transform."""
+        """Log the mean PSNR over a few budgets, and what it gains on the inverse transform."""
         images = as_network_input(batch)
         psnr, inverse_psnr = [], []
-        for plane in VALIDATION_PLANES:
-            restored, inverse = self._restored(images, plane)
+        for size in VALIDATION_BYTES:
+            restored, inverse = self._restored(images, size)
             psnr.append(_psnr_db(restored, images))
             inverse_psnr.append(_psnr_db(inverse, images))
         means, inverse_means = torch.stack(psnr).mean(0), torch.stack(inverse_psnr).mean(0)
         self.log_validation(psnr_db=means, loss=-means, gain_db=means - inverse_means)
 
     def preview(self, images: torch.Tensor) -> torch.Tensor:
-        """Return uint8 images [N, H, W, 3] as they look at the end of plane 8."""
-        restored, _ = self._restored(as_network_input(images), 8)
+        """Return uint8 images [N, H, W, 3] as they look in some 500 bytes."""
+        restored, _ = self._restored(as_network_input(images), 480)
         return restored.clamp(0, 1)
+
+
+def planes_of_bytes(levels: list[torch.Tensor], sizes: torch.Tensor) -> torch.Tensor:
+    """
+    Return the bit planes that streams probably end in, int64 [N].
+
+    Whatever the image and the budget, a stream has about as many significant coefficients.
+
+    :param levels: of images, as networks.wavelet_transform.principal_analysis() returns them.
+    :param sizes: of the streams in bytes, [N].
+    """
+    coefficients = torch.cat([level.flatten(1) for level in levels], 1).abs()
+    significant = torch.stack([(coefficients >= threshold(plane)).sum(1)
+                               for plane in range(PLANES)])
+    ended = significant >= 8 * sizes / BITS_A_COEFFICIENT
+    return (~ended).sum(0).clamp(max=PLANES - 1)
 
 
 def _squared_errors(images: torch.Tensor, originals: torch.Tensor) -> torch.Tensor:
