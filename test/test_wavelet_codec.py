@@ -34,6 +34,7 @@ from auv_image_codec.errors import (
     BudgetError, InvalidImageError, LatentError, PacketCorruptError, WeightsError,
 )
 from auv_image_codec.evaluation.bags import read_compressed_images
+from auv_image_codec.evaluation.contenders import open_contenders
 from auv_image_codec.evaluation.metrics import psnr_db
 from auv_image_codec.networks.bit_planes import cut, PLANES, threshold
 from auv_image_codec.networks.frozen_context import steps_of_logits
@@ -371,3 +372,18 @@ def test_an_entropy_model_that_cannot_be_trusted_is_refused(tmp_path, broken):
 
 def test_the_vehicle_carries_less_than_8_megabytes():
     assert CONTEXT.stat().st_size < 8e6
+
+
+def test_decoders_of_the_same_packets_are_told_apart(codec, tmp_path):
+    shutil.copy(CONTEXT, tmp_path)
+    tensors = read_weights(weights_directory('wavelet'), 'wavelet', 'restoration').tensors
+    tensors['network.points'] = tensors['network.points'] + 0.01
+    write_part(tmp_path, 'wavelet', 'restoration', {}, tensors)
+    names = ['wavelet']
+    [shipped], _ = open_contenders(names, lambda _: codec)
+    [other], _ = open_contenders(names, lambda name: create_codec(name, tmp_path))
+    assert create_codec('wavelet', tmp_path, side='encoder').model_id == codec.model_id
+    assert other.identity != shipped.identity
+    (tmp_path / 'restoration.safetensors').unlink()
+    with pytest.raises(WeightsError, match='decoder cannot be read'):
+        create_codec('wavelet', tmp_path, side='encoder').decoder_id()

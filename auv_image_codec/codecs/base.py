@@ -65,6 +65,14 @@ class Codec(ABC):
         """
         raise RefinementError(f'codec {self.name!r} has no refinement: leave out its steps')
 
+    def decoder_id(self) -> int:
+        """
+        Return what tells apart decoders that give other images of the same packets, a uint32.
+
+        :raises WeightsError: if its weights can no longer be read.
+        """
+        return self.model_id
+
     @abstractmethod
     def decode(self, latent: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """

@@ -73,7 +73,7 @@ class CodecContender:
         self._enhancer = enhancer
         self._refinement_steps = refinement_steps
         self.rows = (codec.name + (ENHANCED if enhancer else REFINED if refinement_steps else ''),)
-        self.identity = f'model {codec.model_id:08x}' + (
+        self.identity = f'model {codec.model_id:08x}, decoder {codec.decoder_id():08x}' + (
             f', enhancer {enhancer.model_id:08x}' if enhancer else '') + (
             f', {refinement_steps} refinement steps' if refinement_steps else '')
         # the first image costs what is allocated once: nothing that a mean should hold
