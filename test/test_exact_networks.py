@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from auv_image_codec.codecs.wavelet_layout import features_last, LevelLayout
+from auv_image_codec.codecs.wavelet_layout import LevelLayout
 from auv_image_codec.networks.exact import (
     activation, ACTIVATION_STEP, ExactConv2d, LARGEST_ACTIVATION, LARGEST_SUM, WEIGHT_STEP,
 )
@@ -131,21 +131,21 @@ def test_tiles_that_are_not_all_zeros_suffice(size, share):
                           largest_of_tiles(parent[0].amax(-1), MARGIN // 2, TILE // 2))
     tiles = tiles.nonzero()[:, 0]
     expected = layout.steps(before, after, signs, layout.above_sums(
-        features_last(parent, parent_signs), [5]), [5], range(2))
+        features(parent, parent_signs, -1), [5]), [5], range(2))
     in_tiles = [Tiles(part, MARGIN).read(tiles) for part in (before, after, signs)]
-    parent = features_last(*(Tiles(part, MARGIN // 2, TILE // 2).read(tiles)
-                             for part in (parent, parent_signs)))
+    parent = features(*(Tiles(part, MARGIN // 2, TILE // 2).read(tiles)
+                        for part in (parent, parent_signs)), -1)
     found = layout.steps_of_tiles(tiles, *in_tiles, layout.above_sums_of_tiles(parent, 5), 5,
                                   range(2))
     for group, found_steps, expected_steps in zip(layout.groups, found, expected):
         assert np.array_equal(found_steps[group.steps_at], expected_steps[group.steps_at])
 
 
-def test_features_are_those_of_training():
+def test_features_are_the_same_wherever_the_bands_lie():
     generator = torch.Generator().manual_seed(3)
     magnitudes = torch.randint(0, 20, (2, 9, 5, 6), generator=generator).float()
     signs = torch.randint(-1, 2, (2, 9, 5, 6), generator=generator).float()
-    assert torch.equal(features_last(_channels_last(magnitudes), _channels_last(signs)),
+    assert torch.equal(features(_channels_last(magnitudes), _channels_last(signs), -1),
                        _channels_last(features(magnitudes, signs)))
 
 

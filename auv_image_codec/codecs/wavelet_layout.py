@@ -22,7 +22,7 @@ from torch.nn import functional
 from auv_image_codec.networks.frozen_context import FrozenLevel, OUTSIDE
 from auv_image_codec.networks.tiles import TILE, tile_counts, Tiles, write_tiles
 from auv_image_codec.networks.wavelet_context import (
-    coded_before, enlarged, group_masks, KNOWN_MAGNITUDE, MARGIN,
+    coded_before, enlarged, features, group_masks, MARGIN,
 )
 from auv_image_codec.networks.wavelet_transform import BANDS
 
@@ -93,15 +93,20 @@ class LevelLayout:
         """Whether most of the level usually holds nothing but zeros."""
         return self.size >= TILED_LEVEL
 
-    def above_sums(self, parent: torch.Tensor, planes: Sequence[int]) -> torch.Tensor:
+    def above_sums(self, parent: torch.Tensor | None, planes: Sequence[int]) -> torch.Tensor:
         """
         Return what the next coarser level adds to the network's first sums, [N, h, w, hidden].
 
-        :param parent: its features, float [N, h / 2, w / 2, 18], rounded up.
+        :param parent: its features, float [N, h / 2, w / 2, 18], rounded up; None for zeros, and
+            where there is no coarser level.
         :param planes: their bit planes, in a row.
         """
-        above = enlarged(parent.permute(0, 3, 1, 2), self.height, self.width)
-        return self.network.above_sums(above.permute(0, 2, 3, 1), planes)
+        if parent is None:
+            above = torch.zeros(len(planes), self.height, self.width, 2 * BANDS)
+        else:
+            above = enlarged(parent.permute(0, 3, 1, 2), self.height, self.width).permute(
+                0, 2, 3, 1)
+        return self.network.above_sums(above, planes)
 
     def steps(self, before: torch.Tensor, after: torch.Tensor, signs: torch.Tensor,
               above_sums: torch.Tensor, planes: Sequence[int],
@@ -121,7 +126,7 @@ class LevelLayout:
         """
         chosen = slice(groups[0], groups[-1] + 1)
         known = torch.where(self._done[chosen], after[:, None], before[:, None])
-        own = features_last(known, signs[:, None]).flatten(0, 1)
+        own = features(known, signs[:, None], -1).flatten(0, 1)
         steps = self.network.steps(own, self._coded_sums[chosen], above_sums, planes)
         if self.is_tiled:
             steps = functional.pad(steps, (0, 0, 0, 0, 0, self._padded[1] - self.width,
@@ -160,7 +165,7 @@ class LevelLayout:
             known = torch.where(self._done_tiles[chosen, tiles], after, before)
             sums = self._coded_sums_tiles[chosen, tiles].add_(above_sums)
             contents = self.network.steps_of_tiles(
-                features_last(known, signs).flatten(0, 1), sums.flatten(0, 1), plane)
+                features(known, signs, -1).flatten(0, 1), sums.flatten(0, 1), plane)
             write_tiles(steps, tiles, contents.flatten(3).unflatten(0, known.shape[:2]))
         return steps.view(len(steps), -1, 2).numpy()
 
@@ -168,8 +173,7 @@ class LevelLayout:
         """Return steps() of nothing but zeros, int16 [h, w, 18], computed once."""
         if (plane, group) not in self._zero_steps:
             zeros = torch.zeros(1, self.height, self.width, BANDS)
-            parent = torch.zeros(1, -(-self.height // 2), -(-self.width // 2), 2 * BANDS)
-            steps = self.steps(zeros, zeros, zeros, self.above_sums(parent, [plane]), [plane],
+            steps = self.steps(zeros, zeros, zeros, self.above_sums(None, [plane]), [plane],
                                [group])
             self._zero_steps[plane, group] = torch.from_numpy(steps).view(*self._padded, -1)
         return self._zero_steps[plane, group]
@@ -179,9 +183,3 @@ def _tiles_of_groups(values: torch.Tensor, margin: int, outside: float = 0) -> t
     """Return all tiles, [G, tiles, side, side, channels], of arrays [G, h, w, channels]."""
     return torch.stack([Tiles(group[None], margin, outside=outside).read_all()
                         for group in values])
-
-
-def features_last(magnitudes: torch.Tensor, signs: torch.Tensor) -> torch.Tensor:
-    """Return networks.wavelet_context.features() with channels last, float [..., 18]."""
-    known = magnitudes.clamp(max=KNOWN_MAGNITUDE)
-    return torch.cat([known * signs, known], -1)

@@ -19,11 +19,11 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
-from auv_image_codec.codecs.wavelet_layout import features_last, Group, LevelLayout
+from auv_image_codec.codecs.wavelet_layout import Group, LevelLayout
 from auv_image_codec.codecs.wavelet_state import LevelState, NEGATIVE, POSITIVE
 from auv_image_codec.networks.bit_planes import PLANES, threshold
 from auv_image_codec.networks.tiles import largest_of_tiles, TILE, Tiles
-from auv_image_codec.networks.wavelet_context import MARGIN
+from auv_image_codec.networks.wavelet_context import features, MARGIN
 
 SMALL_LEVEL = 9 * 14 * 14   # coefficients: an encoder asks for several planes of it at once
 USUAL_PLANES = 10           # up to here, where most packets end,
@@ -87,11 +87,11 @@ class UnknownImage:
                 own, signs = (Tiles(part, MARGIN).read(tiles) for part in (own, signs))
                 parent, parent_signs = (Tiles(part, MARGIN // 2, TILE // 2).read(tiles)
                                         for part in (parent, parent_signs))
-                above_sums = layout.above_sums_of_tiles(features_last(parent, parent_signs), plane)
+                above_sums = layout.above_sums_of_tiles(features(parent, parent_signs, -1), plane)
                 return layout.steps_of_tiles(tiles, own, own, signs, above_sums, plane,
                                              [group])[0]
         if (index, plane) not in self._above_sums:
-            parent = features_last(*self._known(max(index - 1, 0))) * bool(index)
+            parent = features(*self._known(index - 1), -1) if index else None
             self._above_sums = {(index, plane): layout.above_sums(parent, [plane])}
         return layout.steps(own, own, signs, self._above_sums[index, plane], [plane], [group])[0]
 
@@ -161,9 +161,10 @@ class KnownImage:
             if len(tiles) <= layout.most_tiles:
                 return self._steps_of_tiles(index, planes[0], groups, tiles)
         before, after = _known(self._magnitudes[index], planes)
-        parent = max(index - 1, 0)
-        _, above = _known(self._magnitudes[parent], planes)
-        above = features_last(above, self._signs[parent]) * bool(index)
+        above = None
+        if index:
+            _, above = _known(self._magnitudes[index - 1], planes)
+            above = features(above, self._signs[index - 1], -1)
         return layout.steps(before, after, self._signs[index], layout.above_sums(above, planes),
                             planes, groups)
 
@@ -173,7 +174,7 @@ class KnownImage:
         layout, parts = self._layouts[index], self._tiles(index)
         before, after = _known(parts.magnitudes[tiles], [plane])
         _, above = _known(parts.parent_magnitudes[tiles], [plane])
-        above = features_last(above, parts.parent_signs[tiles])
+        above = features(above, parts.parent_signs[tiles], -1)
         return layout.steps_of_tiles(tiles, before, after, parts.signs[tiles],
                                      layout.above_sums_of_tiles(above, plane), plane, groups)
 

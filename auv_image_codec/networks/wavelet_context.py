@@ -60,15 +60,16 @@ def coded_before(groups: torch.Tensor) -> torch.Tensor:
     return torch.cumsum(groups.int(), 0) - groups.int() > 0
 
 
-def features(magnitudes: torch.Tensor, signs: torch.Tensor) -> torch.Tensor:
+def features(magnitudes: torch.Tensor, signs: torch.Tensor, axis: int = 1) -> torch.Tensor:
     """
     Return what networks see of coefficients, float [N, 18, h, w].
 
     :param magnitudes: known magnitudes in thresholds of this plane, rounded down, [N, 9, h, w].
     :param signs: -1, 0 (not known) or 1, [N, 9, h, w].
+    :param axis: of the bands, where it is another one.
     """
     known = magnitudes.clamp(max=KNOWN_MAGNITUDE)
-    return torch.cat([known * signs, known], 1)
+    return torch.cat([known * signs, known], axis)
 
 
 def enlarged(parent: torch.Tensor, height: int, width: int) -> torch.Tensor:
