@@ -26,8 +26,7 @@ from torch.nn import functional
 from auv_image_codec.codecs.base import check_image, Codec, resample
 from auv_image_codec.codecs.packet import parse_packet
 from auv_image_codec.codecs.weights import (
-    has_weights_file, model_id_of_bytes, NETWORK_PREFIX, read_weights, read_weights_file,
-    Weights, weights_path,
+    has_weights_file, NETWORK_PREFIX, read_weights, Weights, weights_path,
 )
 from auv_image_codec.errors import LatentError, WeightsError
 from auv_image_codec.networks.enhancer import EnhancerGenerator, SCALE
@@ -87,8 +86,7 @@ class Enhancer:
             raise WeightsError(f'{directory}: the enhancer does not fit its network or device: '
                                f'{error}') from error
         self.codec = codec
-        self.model_id = model_id_of_bytes(
-            read_weights_file(weights_path(directory, PART)))
+        self.model_id = loaded.file_id
         self._device = torch.device(device)
 
     def enhance(self, latent: np.ndarray, size: tuple[int, int],

@@ -26,9 +26,7 @@ from auv_image_codec.codecs.packet import (
 )
 from auv_image_codec.codecs.wavelet_entropy import WaveletEntropyModel
 from auv_image_codec.codecs.wavelet_refinement import WaveletRefinement
-from auv_image_codec.codecs.weights import (
-    model_id_of_bytes, NETWORK_PREFIX, read_weights, read_weights_file, weights_path,
-)
+from auv_image_codec.codecs.weights import NETWORK_PREFIX, read_weights
 from auv_image_codec.errors import BudgetError, LatentError, PacketCorruptError, WeightsError
 from auv_image_codec.networks.colour_bases import (
     BASES, closest_bases, COLOURS, decorrelate, detail_covariances,
@@ -122,12 +120,7 @@ class WaveletCodec(Codec):
 
     def decoder_id(self) -> int:
         """Return what tells decoders of the same packets apart; see the base class."""
-        try:
-            return model_id_of_bytes(read_weights_file(
-                weights_path(self._weights, 'restoration')))
-        except OSError as error:
-            raise WeightsError(f'{self._weights}: the decoder cannot be read: '
-                               f'{error.strerror}') from error
+        return read_weights(self._weights, self.name, 'restoration').file_id
 
     def decode(self, latent: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Decode a latent, or the beginning of one; see the base class."""

@@ -53,13 +53,15 @@ class Weights:
     """
     One weights file, read.
 
-    ``network`` holds the keyword arguments of the network's class, ``tensors`` its state (float32)
-    and the quantizer's and entropy model's tables, as stored.
+    ``file_id`` is a hash of the file, a uint32; ``network`` holds the keyword arguments of the
+    network's class, ``tensors`` its state (float32) and the quantizer's and entropy model's tables,
+    as stored.
     """
 
     codec: str
     part: str
     model_id: int
+    file_id: int
     network: dict
     tensors: dict[str, np.ndarray]
 
@@ -128,11 +130,12 @@ def read_weights(directory: Path, codec: str, part: str) -> Weights:
             f'not the {part} of {codec!r}')
     try:
         network = metadata['network']
-        model_id = (model_id_of_bytes(content) if part in IDENTIFYING_PARTS
+        file_id = model_id_of_bytes(content)
+        model_id = (file_id if part in IDENTIFYING_PARTS
                     else int(metadata.get('model_id', '0'), 16))
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f'{path}: malformed metadata: {error!r}') from error
-    return Weights(codec, part, model_id, network, tensors)
+    return Weights(codec, part, model_id, file_id, network, tensors)
 
 
 def parse_weights(content: bytes) -> tuple[dict[str, np.ndarray], dict]:
