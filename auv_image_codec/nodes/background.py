@@ -31,6 +31,11 @@ class NewestWorker:
         self._thread: Optional[threading.Thread] = None
         self._stopping = False
 
+    @property
+    def stopping(self) -> bool:
+        """Whether stop() waits for the job in work, which may end early."""
+        return self._stopping
+
     def start(self) -> None:
         """Start the thread."""
         self._stopping = False

@@ -14,7 +14,6 @@
 """The vehicle's node: camera images in, latents of at most a packet's bytes out."""
 from dataclasses import dataclass, field
 import math
-import threading
 import time
 from typing import Any, Callable, List, Optional, Tuple
 
@@ -113,7 +112,11 @@ class EncodingJob:
     latent: Optional[np.ndarray] = None
     size: Tuple[int, int] = (0, 0)      # width and height of the image
     error: Optional[Exception] = None
-    done: bool = False
+
+    @property
+    def done(self) -> bool:
+        """Whether anything became of it yet."""
+        return self.latent is not None or self.error is not None
 
 
 class EncoderNode(CodecNode):
@@ -147,7 +150,6 @@ class EncoderNode(CodecNode):
         self._wake_timer = None
         self._poll_timer = None
         self._worker = NewestWorker(lambda _, job: self._refine(job))
-        self._stop = threading.Event()
         self._refining: Optional[EncodingJob] = None
         self._refined = self.create_guard_condition(self._finish_refinement)
 
@@ -180,7 +182,6 @@ class EncoderNode(CodecNode):
 
     def activate(self) -> None:
         """Subscribe to the images that somebody wants."""
-        self._stop.clear()
         self._worker.start()
         self._wake_timer = self.every(LONGEST_WAIT, self._wake)
         self._wake_timer.cancel()
@@ -190,7 +191,6 @@ class EncoderNode(CodecNode):
 
     def deactivate(self) -> None:
         """Unsubscribe, and forget the frames that wait or are refined."""
-        self._stop.set()
         self._worker.stop()
         if self._refining is not None:
             self.statistics[self._refining.camera.name].frames_skipped += 1
@@ -316,14 +316,13 @@ class EncoderNode(CodecNode):
             job.size = image.shape[1], image.shape[0]
             job.latent = encode_latent(
                 self.codec, image, value('max_bytes'), value('refinement_steps'),
-                value('refinement_seconds') or math.inf, self._stop.is_set)
+                value('refinement_seconds') or math.inf, lambda: self._worker.stopping)
         except Exception as error:
             job.error = error
 
     def _refine(self, job: EncodingJob) -> None:
         """Encode a frame in the worker's thread; the node's own publishes it."""
         self._encode(job)
-        job.done = True
         self._refined.trigger()
 
     def _finish_refinement(self) -> None:
