@@ -30,19 +30,18 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from auv_image_codec.cli.files import print_error, with_progress  # noqa: E402
-from auv_image_codec.codecs import codec_names, create_codec  # noqa: E402
-from auv_image_codec.errors import AuvImageCodecError  # noqa: E402
+from auv_image_codec.cli.files import run_script, with_progress  # noqa: E402
+from auv_image_codec.codecs import codec_names, create_codec, DEFAULT_CODEC  # noqa: E402
+from auv_image_codec.codecs.base import Codec  # noqa: E402
 from auv_image_codec.evaluation.sources import decode_image, list_images  # noqa: E402
 from auv_image_codec.training.data import evenly_spaced  # noqa: E402
 
 
-def measure(names: list[str], images: list[np.ndarray], threads: list[int], rounds: int,
+def measure(codecs: dict[str, Codec], images: list[np.ndarray], threads: list[int], rounds: int,
             max_bytes: int) -> dict[tuple[str, str, int], np.ndarray]:
     """Return the seconds that each image takes, by codec, direction and threads."""
-    codecs = {name: create_codec(name) for name in names}
     seconds = {(name, what, count): np.full(len(images), np.inf)
-               for name in names for what in ('encode', 'decode') for count in threads}
+               for name in codecs for what in ('encode', 'decode') for count in threads}
     for _ in with_progress(range(rounds), 'round'):
         for count in threads:
             torch.set_num_threads(count)
@@ -75,10 +74,10 @@ def main() -> int:
                         help='limit of a packet (default: 500)')
     args = parser.parse_args()
 
-    names = codec_names()
-    images = [decode_image(image.read(), create_codec(names[0]).input_size[0])
+    codecs = {name: create_codec(name) for name in codec_names()}
+    images = [decode_image(image.read(), codecs[DEFAULT_CODEC].input_size[0])
               for image in evenly_spaced(list_images([args.data]), args.images)]
-    seconds = measure(names, images, args.threads, args.rounds, args.max_bytes)
+    seconds = measure(codecs, images, args.threads, args.rounds, args.max_bytes)
     print(f'\n{len(images)} images of {args.data.name}, packets of at most {args.max_bytes} '
           'bytes\n\n| codec | | threads | images a second | slowest image, ms | times as fast |\n'
           '|---|---|---|---|---|---|')
@@ -90,8 +89,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    try:
-        sys.exit(main())
-    except (AuvImageCodecError, OSError) as problem:
-        print_error(str(problem))
-        sys.exit(1)
+    run_script(main)

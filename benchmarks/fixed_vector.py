@@ -31,8 +31,7 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from auv_image_codec.cli.files import open_codec, print_error  # noqa: E402
-from auv_image_codec.errors import AuvImageCodecError  # noqa: E402
+from auv_image_codec.cli.files import open_codec, print_error, run_script  # noqa: E402
 from auv_image_codec.evaluation.contenders import open_contenders  # noqa: E402
 from auv_image_codec.networks.autoencoder import (  # noqa: E402
     AutoencoderDecoder, AutoencoderEncoder, DECODER_CHANNELS, INPUT_SIZE)
@@ -164,8 +163,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    try:
-        sys.exit(main())
-    except (AuvImageCodecError, OSError) as problem:
-        print_error(str(problem))
-        sys.exit(1)
+    run_script(main)

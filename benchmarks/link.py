@@ -33,7 +33,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from auv_image_codec.cli.files import print_error, with_progress  # noqa: E402
+from auv_image_codec.cli.files import print_error, run_script, with_progress  # noqa: E402
 from auv_image_codec.codecs import codec_names, create_codec  # noqa: E402
 from auv_image_codec.codecs.base import Codec  # noqa: E402
 from auv_image_codec.codecs.image_file import ImageFileCodec, unavailable_reason  # noqa: E402
@@ -309,8 +309,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    try:
-        sys.exit(main())
-    except (AuvImageCodecError, OSError) as problem:
-        print_error(str(problem))
-        sys.exit(1)
+    run_script(main)

@@ -26,8 +26,9 @@ import sys
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from auv_image_codec.cli.files import open_codec, print_error, with_progress  # noqa: E402
-from auv_image_codec.errors import AuvImageCodecError  # noqa: E402
+from auv_image_codec.cli.files import (  # noqa: E402
+    open_codec, print_error, run_script, with_progress,
+)
 from auv_image_codec.evaluation.contenders import open_contenders  # noqa: E402
 from auv_image_codec.evaluation.evaluate import (  # noqa: E402
     Evaluation, format_table, table_notes, write_figures)
@@ -76,8 +77,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    try:
-        sys.exit(main())
-    except (AuvImageCodecError, OSError) as problem:
-        print_error(str(problem))
-        sys.exit(1)
+    run_script(main)

@@ -29,9 +29,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from auv_image_codec.cli.files import print_error, with_progress  # noqa: E402
+from auv_image_codec.cli.files import run_script, with_progress  # noqa: E402
 from auv_image_codec.codecs import create_codec  # noqa: E402
-from auv_image_codec.errors import AuvImageCodecError  # noqa: E402
 from auv_image_codec.evaluation.metrics import psnr_db  # noqa: E402
 from auv_image_codec.evaluation.sources import decode_image, list_images  # noqa: E402
 from auv_image_codec.training.data import evenly_spaced  # noqa: E402
@@ -82,8 +81,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    try:
-        sys.exit(main())
-    except (AuvImageCodecError, OSError) as problem:
-        print_error(str(problem))
-        sys.exit(1)
+    run_script(main)

@@ -20,8 +20,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import os
 from pathlib import Path
 import sys
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
+from auv_image_codec.errors import AuvImageCodecError
 
 PACKET_SUFFIX = '.auv'
 
@@ -45,6 +46,15 @@ def print_error(message: str) -> None:
         sys.modules['tqdm'].tqdm.write(line, file=sys.stderr)
     else:
         print(line, file=sys.stderr)
+
+
+def run_script(main: Callable[[], int]) -> NoReturn:
+    """Exit with the status of a script of one purpose, or with 1 and one line of what failed."""
+    try:
+        sys.exit(main())
+    except (AuvImageCodecError, OSError) as problem:
+        print_error(str(problem))
+        sys.exit(1)
 
 
 class Failures:
